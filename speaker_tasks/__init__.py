@@ -1,0 +1,1 @@
+"""Speaker recognition as a service: enrol people, then name who is speaking."""

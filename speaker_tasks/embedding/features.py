@@ -1,0 +1,67 @@
+"""The front ends in pure numpy: samples in, spectrogram out."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+FFT_SIZE = 512
+WINDOW = 400
+"""25 ms, as a periodic Hann window."""
+HOP = 160
+"""10 ms."""
+MEL_BINS = 64
+MEL_LOW_HZ = 20.0
+MEL_HIGH_HZ = 7_600.0
+RELATIVE_FLOOR = 1e-4
+"""Added to each mel power as a share of the clip's mean power, so that silence has a level that follows the gain."""
+ABSOLUTE_FLOOR = 1e-9
+"""Keeps the logarithm finite on digital silence."""
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """The compact model's front end: log mel powers with the clip's mean removed, `(64, T)` float32.
+
+    `samples` is `(N,)` float32 in [-1, 1] at 16 kHz, N >= 400; T = 1 + (N - 400) // 160. The gain cancels out.
+    """
+    return normalise_mel_power(mel_power(samples))
+
+
+def mel_power(samples: np.ndarray) -> np.ndarray:
+    """Mel-weighted power spectra of `(N,)` samples: `(64, T)` float32, linear."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32, copy=False), WINDOW)[::HOP]
+    spectrum = np.fft.rfft(frames * hann_window(), n=FFT_SIZE, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return mel_filters() @ power.astype(np.float32, copy=False).T
+
+
+def normalise_mel_power(power: np.ndarray) -> np.ndarray:
+    """Logarithm above a relative floor, each bin's mean over time removed: `(64, T)` float32."""
+    log = np.log(power + (RELATIVE_FLOOR * power.mean() + ABSOLUTE_FLOOR))
+    return log - log.mean(axis=1, keepdims=True)
+
+
+@cache
+def hann_window() -> np.ndarray:
+    """The periodic Hann window, `(400,)` float32."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+
+
+@cache
+def mel_filters() -> np.ndarray:
+    """Triangular filters on the HTK mel scale with unit peaks, `(64, 257)` float32."""
+    edges = _hz(np.linspace(_mel(MEL_LOW_HZ), _mel(MEL_HIGH_HZ), MEL_BINS + 2))
+    bins = np.arange(FFT_SIZE // 2 + 1) * SAMPLE_RATE / FFT_SIZE
+    rising = (bins[None] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins[None]) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _mel(hz: float) -> float:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _hz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)

@@ -1,0 +1,144 @@
+"""One tree of errors: each class carries its HTTP status, its code and the exit status of the command line.
+
+An error raised in a worker crosses the queue as `to_dict()` and is raised again on the other side by `from_dict()`.
+What a user can mend is a 4xx; what an operator can mend is a 503; anything outside this tree is a bug and a 500.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class SpeakerTasksError(Exception):
+    """Base of all errors that a user is shown. `details` is JSON."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as `{"code", "message", "details"}`."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+
+def from_dict(data: dict[str, Any]) -> SpeakerTasksError:
+    """The error that `to_dict` wrote; an unknown code gives the base class."""
+    cls = _by_code().get(data.get("code", ""), SpeakerTasksError)
+    return cls(data.get("message", "internal error"), **data.get("details", {}))
+
+
+class Malformed(SpeakerTasksError):
+    """The request is not of the form that the endpoint takes: not JSON, a key missing, a wrong type."""
+
+    status, code, exit_status = 400, "malformed", 2
+
+
+class NotFound(SpeakerTasksError):
+    """A bank, speaker, job, mode, file or folder that does not exist."""
+
+    status, code, exit_status = 404, "not_found", 3
+
+
+class Conflict(SpeakerTasksError):
+    """The state does not allow it: another writer was first, a name is taken, a job has ended."""
+
+    status, code, exit_status = 409, "conflict", 4
+
+
+class ModelMismatch(Conflict):
+    """Vectors of two models would be compared; details: `bank_model`, `model`."""
+
+    code = "model_mismatch"
+
+
+class Gone(SpeakerTasksError):
+    """It was here and has expired."""
+
+    status, code, exit_status = 410, "gone", 3
+
+
+class TooLarge(SpeakerTasksError):
+    """More bytes or seconds than the settings allow."""
+
+    status, code, exit_status = 413, "too_large", 2
+
+
+class UnsupportedAudio(SpeakerTasksError):
+    """The bytes are not audio that any decoder here reads."""
+
+    status, code, exit_status = 415, "unsupported_audio", 2
+
+
+class Unusable(SpeakerTasksError):
+    """Well formed, but of no use: a shape that does not match, values that are not finite."""
+
+    status, code, exit_status = 422, "unusable", 2
+
+
+class UnusableAudio(Unusable):
+    """Decoded, but no voice can be taken from it: silent, too short; details hold the measured value."""
+
+    code = "unusable_audio"
+
+
+class NotFinite(Unusable):
+    """Samples or vectors with NaN or infinity."""
+
+    code = "not_finite"
+
+
+class Unavailable(SpeakerTasksError):
+    """It cannot be done now; details may hold `retry_after` seconds."""
+
+    status, code, exit_status = 503, "unavailable", 5
+
+
+class RedisAway(Unavailable):
+    """The Redis server does not answer."""
+
+    code = "redis_away"
+
+
+class NoWorker(Unavailable):
+    """No worker with a warm model is alive."""
+
+    code = "no_worker"
+
+
+class PayloadGone(SpeakerTasksError):
+    """The job's audio expired before a worker took it. Permanent: never retried."""
+
+    status, code, exit_status = 410, "payload_gone", 3
+
+
+class WeightsMissing(SpeakerTasksError):
+    """No trained weights for the model: a worker refuses to start."""
+
+    status, code, exit_status = 503, "weights_missing", 6
+
+
+class WeightsRefused(SpeakerTasksError):
+    """A weights file that is cut short, of another layout, or not the one it claims to be."""
+
+    status, code, exit_status = 422, "weights_refused", 6
+
+
+class ConfigurationError(SpeakerTasksError):
+    """A setting that cannot work; told in one line at start."""
+
+    status, code, exit_status = 500, "configuration", 2
+
+
+def _by_code() -> dict[str, type[SpeakerTasksError]]:
+    found: dict[str, type[SpeakerTasksError]] = {}
+    todo = [SpeakerTasksError]
+    while todo:
+        cls = todo.pop()
+        found[cls.code] = cls
+        todo.extend(cls.__subclasses__())
+    return found

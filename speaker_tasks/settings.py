@@ -1,0 +1,66 @@
+"""One frozen settings object, read once at the edge from `SPEAKER_*` environment variables and handed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import field_validator
+
+
+class Settings(BaseSettings):
+    """Every knob of the service; the variable of `redis_url` is `SPEAKER_REDIS_URL`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="SPEAKER_", frozen=True, extra="ignore")
+
+    # Where things are
+    redis_url: str | None = None
+    """`redis://`, `rediss://` or `sentinel://`. Without it the launcher starts an embedded server."""
+    data_dir: Path = Path("var")
+    """What the service writes: the embedded server's files, bank snapshots, fetched weights."""
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders (separated by `:`) below which requests may name recordings. Empty: none."""
+
+    # The model
+    model: str = "compact"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    threads: int = Field(default=0, ge=0)
+    """Threads of the network on a CPU; 0: all the processors that the process may use."""
+
+    # The older server's modes
+    ai_bank: Path | None = None
+    moring_bank: Path | None = None
+    legacy_model: str = "vgg"
+    """The model of npz banks that do not say which one made them."""
+
+    # The web process
+    host: str = "127.0.0.1"
+    port: int = 6001
+    flower_port: int = 5555
+    wait_seconds: float = Field(default=30.0, ge=0)
+    """How long a synchronous request waits before it answers 202 with a job id."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_audio_seconds: float = 300.0
+
+    # The worker
+    concurrency: int = Field(default=4, ge=1)
+    """Threads that decode, measure and match; the network has one thread of its own."""
+    visibility_timeout: int = 30
+    """Seconds after which the task of a killed worker is given to another."""
+    heartbeat_seconds: float = 2.0
+
+    # How long things are kept in Redis, in seconds
+    payload_ttl: int = 600
+    result_ttl: int = 3600
+    job_ttl: int = 7 * 24 * 3600
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(":") if part)
+        return value
