@@ -25,6 +25,8 @@ class Settings(BaseSettings):
 
     # The model
     model: str = "compact"
+    weights: Path | None = None
+    """A weights file of that model; without it the shipped or fetched one is used."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
     precision: Literal["auto", "f32", "bf16"] = "auto"

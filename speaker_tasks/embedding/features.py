@@ -20,6 +20,11 @@ RELATIVE_FLOOR = 1e-4
 ABSOLUTE_FLOOR = 1e-9
 """Keeps the logarithm finite on digital silence."""
 
+VGG_EPSILON = 1e-5
+"""Added to a frame's standard deviation under the vgg protocol."""
+FRAMES_AT_A_TIME = 256
+"""Spectra computed together: they stay in the processor's cache."""
+
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
     """The compact model's front end: log mel powers with the clip's mean removed, `(64, T)` float32.
@@ -41,6 +46,27 @@ def normalise_mel_power(power: np.ndarray) -> np.ndarray:
     """Logarithm above a relative floor, each bin's mean over time removed: `(64, T)` float32."""
     log = np.log(power + (RELATIVE_FLOOR * power.mean() + ABSOLUTE_FLOOR))
     return log - log.mean(axis=1, keepdims=True)
+
+
+def vgg_spectrogram(samples: np.ndarray) -> np.ndarray:
+    """The published model's front end: `(257, T)` float32, T = 1 + 2 N // 160, each frame of mean 0 and deviation 1.
+
+    The wave is followed by itself reversed; magnitudes of centred frames of 512 with a window of 400, the ends
+    reflected. `samples` is `(N,)` float32 at 16 kHz, N > 256.
+    """
+    samples = samples.astype(np.float32, copy=False)
+    doubled = np.pad(np.concatenate([samples, samples[::-1]]), FFT_SIZE // 2, mode="reflect")
+    # Zeros on both sides of the window do not change the magnitude: only the 400 samples under it are cut out.
+    margin = (FFT_SIZE - WINDOW) // 2
+    frames = np.lib.stride_tricks.sliding_window_view(doubled[margin : len(doubled) - margin], WINDOW)[::HOP]
+    spectrogram = np.empty((FFT_SIZE // 2 + 1, len(frames)), np.float32)
+    for start in range(0, len(frames), FRAMES_AT_A_TIME):
+        part = frames[start : start + FRAMES_AT_A_TIME]
+        magnitude = np.abs(np.fft.rfft(part * hann_window(), n=FFT_SIZE, axis=1)).astype(np.float32, copy=False)
+        magnitude -= magnitude.mean(axis=1, keepdims=True)
+        magnitude /= magnitude.std(axis=1, keepdims=True) + VGG_EPSILON
+        spectrogram[:, start : start + FRAMES_AT_A_TIME] = magnitude.T
+    return spectrogram
 
 
 @cache

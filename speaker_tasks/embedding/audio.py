@@ -1,0 +1,167 @@
+"""Sound as it comes in, to what the front ends take: decoded, mono, 16 kHz, and checked."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from speaker_tasks.embedding.features import SAMPLE_RATE
+from speaker_tasks.errors import NotFinite, NotFound, TooLarge, Unusable, UnsupportedAudio, UnusableAudio
+
+__all__ = ["MIN_SECONDS", "SAMPLE_RATE", "check", "decode", "is_silent", "stream"]
+
+MIN_SECONDS = 0.4
+"""Less speech than this gives no voice; it is also more than what any front end needs."""
+SILENT_LEVEL = 1e-4
+"""Standard deviation below which a clip is silent: -80 dBFS, three steps of 16-bit sound."""
+MAX_PEAK = 1e10
+"""Far above any integer sound handed over unscaled; beyond it, powers overflow float32."""
+BLOCK_SECONDS = 10
+RATES = range(4_000, 768_001)
+"""Outside of it there is no speech; a rate of a few hertz would blow a small file up to hours."""
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,aiff,caf,au,mp3,aac,flac,adts,loas,ac3,eac3,amr,asf,avi,flv,"
+    "mpeg,mpegts,oma,wv,ape,tta"
+)
+"""What PyAV may open. Playlists (HLS, DASH, concat, SDP) are not in it: they would make the decoder open other files."""
+
+_logger = logging.getLogger(__name__)
+
+
+def decode(source: bytes | Path, *, max_seconds: float | None = None) -> np.ndarray:
+    """Decode a file or its bytes: `(T,) float32` at 16 kHz, the channels averaged.
+
+    Values lie in [-1, 1], but for lossy codecs and float files that overshoot, which are left as they are. A file cut
+    short gives what can be read of it.
+
+    Raises TooLarge beyond `max_seconds` (without decoding the rest), UnsupportedAudio when no decoder reads it,
+    UnusableAudio when it holds no samples, NotFinite for NaN or infinity, NotFound when the path does not exist.
+    """
+    blocks = list(stream(source, max_seconds=max_seconds))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def stream(source: bytes | Path, *, max_seconds: float | None = None) -> Iterator[np.ndarray]:
+    """What `decode` gives, in blocks of about ten seconds, so that memory stays flat whatever the length."""
+    given = 0
+    resampler: soxr.ResampleStream | None = None
+    for rate, block in _blocks(source):
+        given += len(block)
+        if max_seconds is not None and given > max_seconds * rate:
+            raise TooLarge(f"the recording is longer than {max_seconds:g} s", max_seconds=max_seconds)
+        if not np.isfinite(block).all():
+            raise NotFinite("the recording holds values that are not finite")
+        if rate == SAMPLE_RATE:
+            yield block
+            continue
+        if resampler is None:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        if len(resampled := resampler.resample_chunk(block)):
+            yield resampled
+    if not given:
+        raise UnusableAudio("the recording holds no samples", seconds=0.0)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def check(samples: np.ndarray) -> np.ndarray:
+    """Give `(T,) float32` back if a voice can be taken from it.
+
+    Raises Unusable for another shape or absurd values, NotFinite, and UnusableAudio (details: `seconds`, `level_db`)
+    below `MIN_SECONDS` or when silent.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 1 or samples.dtype.kind not in "fiu":
+        raise Unusable(f"samples must be one row of numbers, not {samples.dtype} of shape {samples.shape}")
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise NotFinite("samples must be finite; there are NaN or infinite values")
+    seconds = len(samples) / SAMPLE_RATE
+    if seconds < MIN_SECONDS:
+        raise UnusableAudio(f"{seconds:.2f} s of sound; at least {MIN_SECONDS} s are needed", seconds=round(seconds, 3))
+    if (peak := float(np.abs(samples).max())) > MAX_PEAK:
+        raise Unusable(f"samples must lie in [-1, 1]; the peak is {peak:.3g}", peak=peak)
+    if is_silent(samples):
+        level = 20 * np.log10(max(float(samples.std()), 1e-10))
+        raise UnusableAudio(
+            f"the recording is silent ({level:.0f} dBFS)", seconds=round(seconds, 3), level_db=round(level, 1)
+        )
+    return samples
+
+
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether `(T,)` samples hold nothing but digital silence or a constant."""
+    return float(samples.std()) < SILENT_LEVEL
+
+
+def _blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Mono blocks with their rate: soundfile first, PyAV for what soundfile cannot read."""
+    if isinstance(source, Path) and not source.is_file():
+        raise NotFound(f"no such file: {source}")
+    if not (source if isinstance(source, bytes) else source.stat().st_size):
+        raise UnsupportedAudio("the recording is empty (0 bytes)")
+    started = False
+    for reader in (_soundfile_blocks, _av_blocks):
+        try:
+            with closing(reader(source)) as blocks:
+                for rate, block in blocks:
+                    _check_rate(rate)
+                    started = True
+                    yield rate, block
+            return
+        except _Unreadable as error:
+            if started:
+                _logger.warning("a recording is damaged and was read in part: %s", error)
+                return
+    raise UnsupportedAudio("not a recording that can be read (wav, flac, ogg, opus, mp3, m4a, webm and others)")
+
+
+def _check_rate(rate: int) -> None:
+    if rate not in RATES:
+        raise UnsupportedAudio(f"a sample rate of {rate} Hz; {RATES[0]} to {RATES[-1]} Hz can be used", rate=rate)
+
+
+class _Unreadable(Exception):
+    """This decoder cannot read on."""
+
+
+def _soundfile_blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
+    try:
+        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            while len(block := file.read(file.samplerate * BLOCK_SECONDS, dtype="float32")):
+                yield file.samplerate, _mono(block)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw file's name
+        raise _Unreadable(str(error)) from error
+
+
+def _av_blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
+    import av  # 60 ms, for the few formats that soundfile does not read
+
+    try:
+        # Always a file object, never a name: FFmpeg would take some names for URLs.
+        with (
+            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,
+            av.open(file, options={"format_whitelist": CONTAINERS}) as container,
+        ):
+            if not container.streams.audio:
+                raise _Unreadable("no sound in it")
+            resampler: av.AudioResampler | None = None
+            for frame in container.decode(container.streams.audio[0]):
+                if resampler is None:
+                    resampler = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
+                for part in resampler.resample(frame):
+                    yield part.sample_rate, _mono(part.to_ndarray().T)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)

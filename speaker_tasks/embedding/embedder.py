@@ -1,0 +1,154 @@
+"""The public face: `Embedder.load(name).embed(samples)` gives a voice's unit vector.
+
+Samples become windows, windows spectrograms, spectrograms vectors; a clip's vector is the mean of its windows'
+vectors, normalised. Windows of several clips share a batch; masks keep each as it would be alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speaker_tasks.embedding import features
+from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
+from speaker_tasks.embedding.runtime import Runtime, make
+from speaker_tasks.embedding.weights import Weights, load
+from speaker_tasks.errors import UnusableAudio
+
+FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "vgg": features.vgg_spectrogram,
+    "log_mel": features.log_mel,
+}
+WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 30.0}
+"""The longest stretch that the network sees at once: what it was trained near, and what bounds the memory."""
+BATCH_FRAMES = {"log_mel": 8_000, "vgg": 4_000}
+"""Frames (padding included) that one call of the network takes at most, unless one window has more."""
+
+
+class Embedder:
+    """A loaded model, safe to share between threads. Made by `Embedder.load`."""
+
+    def __init__(self, loaded: Weights, runtime: Runtime) -> None:
+        self.config = loaded.config
+        self.card = loaded.card
+        self.model = loaded.card.name
+        self.model_id = loaded.card.model_id
+        self.embedding_size = loaded.config.embedding_size
+        self.runtime, self.device, self.precision = runtime.name, runtime.device, runtime.precision
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._front_end = FRONT_ENDS[loaded.config.front_end]
+        self._window = int(WINDOW_SECONDS[loaded.config.front_end] * SAMPLE_RATE)
+        self._batch_frames = BATCH_FRAMES[loaded.config.front_end]
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "compact",
+        *,
+        weights: Path | None = None,
+        data_dir: Path | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+    ) -> Embedder:
+        """Load a model's trained weights and build its network.
+
+        `weights` is a file to use instead of the registered one; `data_dir` is where fetched weights and compiled
+        networks are kept. Raises WeightsMissing, WeightsRefused, ConfigurationError.
+        """
+        loaded = load(model, path=weights, data_dir=data_dir)
+        cache_dir = data_dir / "compiled" if data_dir else None
+        built = make(loaded, device=device, runtime=runtime, precision=precision, threads=threads, cache_dir=cache_dir)
+        return cls(loaded, built)
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        """The unit vector of one clip: `(T,)` samples at 16 kHz to `(embedding_size,)` float32.
+
+        Raises what `audio.check` raises.
+        """
+        return self.embed_many([samples])[0]
+
+    def embed_many(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """The vectors of `clips`, `(N, embedding_size)` float32, each as it would be alone."""
+        prepared = [self.spectrograms(clip) for clip in clips]
+        vectors = self.run([spectrogram for parts in prepared for spectrogram in parts])
+        ends = np.cumsum([len(parts) for parts in prepared])
+        return np.stack([pool(vectors[end - len(parts) : end]) for parts, end in zip(prepared, ends, strict=True)])
+
+    def embed_stream(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        """The vector of a recording that comes in blocks (`audio.stream`): flat memory, the same result as `embed`."""
+        parts = [self.run([self._front_end(window)])[0] for window in _checked_windows(blocks, self._window)]
+        return pool(np.stack(parts))
+
+    def spectrograms(self, samples: np.ndarray) -> list[np.ndarray]:
+        """Check one clip and give the spectrograms of its windows, each `(bins, T)` float32. Needs no lock."""
+        return [self._front_end(window) for window in _checked_windows([check(samples)], self._window)]
+
+    def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
+        """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
+        vectors = np.empty((len(spectrograms), self.embedding_size), np.float32)
+        for batch in _batches([part.shape[1] for part in spectrograms], self._batch_frames):
+            padded, frames = pad([spectrograms[index] for index in batch])
+            with self._lock:
+                vectors[batch] = self._runtime.embed(padded, frames)
+        return vectors
+
+    def warm(self) -> float:
+        """Run a real inference on a second of noise and give the seconds it took."""
+        started = time.perf_counter()
+        self.embed(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
+        return time.perf_counter() - started
+
+
+def pool(vectors: np.ndarray) -> np.ndarray:
+    """The vector of a clip from those of its windows, `(W, D)`: their mean, normalised, `(D,)` float32."""
+    mean = vectors.mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def pad(spectrograms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack `(bins, T)` spectrograms under zeros: `(B, bins, max T, 1)` float32 and `(B,)` int32 valid frames."""
+    frames = np.array([part.shape[1] for part in spectrograms], np.int32)
+    stacked = np.zeros((len(frames), spectrograms[0].shape[0], int(frames.max()), 1), np.float32)
+    for row, part in zip(stacked, spectrograms, strict=True):
+        row[:, : part.shape[1], 0] = part
+    return stacked, frames
+
+
+def windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Cut a stream of samples into windows of at most `size`: full ones while two remain, then one or two halves."""
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block]) if len(held) else block
+        while len(held) >= 2 * size:
+            yield held[:size]
+            held = held[size:]
+    parts = 2 if len(held) > size else 1
+    yield from np.array_split(held, parts)
+
+
+def _checked_windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Windows that are not silent; when all are, the error of `audio.check` for the last one."""
+    spoken, window = False, np.zeros(0, np.float32)
+    for window in windows(blocks, size):
+        if not is_silent(window):
+            spoken = True
+            yield check(window)
+    if not spoken:
+        check(window)
+        raise UnusableAudio("the recording is silent")
+
+
+def _batches(lengths: Sequence[int], most_frames: int) -> Iterator[list[int]]:
+    """Indices in batches of near lengths, longest first, within `most_frames` with their padding."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    while order:
+        size = max(1, most_frames // lengths[order[0]])
+        yield order[:size]
+        order = order[size:]
