@@ -5,8 +5,8 @@ BIN := .venv/bin
 DATA ?=
 
 # Set-up is done when the stamp of this very lock is there; a changed lock asks for another stamp.
-BASE_STAMP := .venv/.setup-base-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
-TEST_STAMP := .venv/.setup-test-$(shell cat requirements-test.lock pyproject.toml | sha256sum | cut -c1-16)
+BASE_STAMP := .venv/.setup-base-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+TEST_STAMP := .venv/.setup-test-$(shell cat requirements-test.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 
 .PHONY: help setup setup-test demo up test lint unit lock clean
 
@@ -47,13 +47,15 @@ $(TEST_STAMP): requirements-test.lock pyproject.toml
 	@PYTHON="$(PYTHON)" sh tools/setup.sh requirements-test.lock
 	@touch $@ $(BASE_STAMP)
 
-# The options keep the registry's address and local paths out of the files.
+# The options keep the registry's address and local paths out of the files. The larger lock is made first, so that
+# what users run is what the tests ran on.
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet
 
 lock:
-	$(LOCK) --extra build --output-file requirements.lock
-	$(LOCK) --extra build --extra test --extra dev --constraint requirements.lock --output-file requirements-test.lock
+	@rm -f requirements.lock requirements-test.lock
+	$(LOCK) --extra build --extra test --extra dev --output-file requirements-test.lock
+	$(LOCK) --extra build --constraint requirements-test.lock --output-file requirements.lock
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
