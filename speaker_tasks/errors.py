@@ -110,6 +110,12 @@ class NoWorker(Unavailable):
     code = "no_worker"
 
 
+class Busy(Unavailable):
+    """More work waits for the model than it can take in time; details: `retry_after` seconds."""
+
+    code = "busy"
+
+
 class PayloadGone(SpeakerTasksError):
     """The job's audio expired before a worker took it. Permanent: never retried."""
 

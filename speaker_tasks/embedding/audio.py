@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from speaker_tasks.embedding.features import SAMPLE_RATE
-from speaker_tasks.errors import NotFinite, NotFound, TooLarge, Unusable, UnsupportedAudio, UnusableAudio
+from speaker_tasks.errors import NotFinite, NotFound, TooLarge, UnsupportedAudio, Unusable, UnusableAudio
 
 __all__ = ["MIN_SECONDS", "SAMPLE_RATE", "check", "decode", "is_silent", "stream"]
 
@@ -30,7 +30,7 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,aiff,caf,au,mp3,aac,flac,adts,loas,ac3,eac3,amr,asf,avi,flv,"
     "mpeg,mpegts,oma,wv,ape,tta"
 )
-"""What PyAV may open. Playlists (HLS, DASH, concat, SDP) are not in it: they would make the decoder open other files."""
+"""What PyAV may open. No playlists (HLS, DASH, concat, SDP): they would make the decoder open other files."""
 
 _logger = logging.getLogger(__name__)
 

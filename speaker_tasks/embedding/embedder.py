@@ -76,19 +76,22 @@ class Embedder:
 
     def embed_many(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """The vectors of `clips`, `(N, embedding_size)` float32, each as it would be alone."""
-        prepared = [self.spectrograms(clip) for clip in clips]
+        prepared = [list(self.spectrograms([check(clip)])) for clip in clips]
         vectors = self.run([spectrogram for parts in prepared for spectrogram in parts])
         ends = np.cumsum([len(parts) for parts in prepared])
         return np.stack([pool(vectors[end - len(parts) : end]) for parts, end in zip(prepared, ends, strict=True)])
 
     def embed_stream(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
         """The vector of a recording that comes in blocks (`audio.stream`): flat memory, the same result as `embed`."""
-        parts = [self.run([self._front_end(window)])[0] for window in _checked_windows(blocks, self._window)]
-        return pool(np.stack(parts))
+        return pool(np.stack([self.run([spectrogram])[0] for spectrogram in self.spectrograms(blocks)]))
 
-    def spectrograms(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Check one clip and give the spectrograms of its windows, each `(bins, T)` float32. Needs no lock."""
-        return [self._front_end(window) for window in _checked_windows([check(samples)], self._window)]
+    def spectrograms(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The front end alone, lazily: blocks of samples to the spectrograms of their windows, each `(bins, T)`.
+
+        Needs no lock. Raises what `audio.check` raises, for a recording in which all is silent.
+        """
+        for window in _spoken_windows(blocks, self._window):
+            yield self._front_end(window)
 
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
@@ -133,7 +136,7 @@ def windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     yield from np.array_split(held, parts)
 
 
-def _checked_windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def _spoken_windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """Windows that are not silent; when all are, the error of `audio.check` for the last one."""
     spoken, window = False, np.zeros(0, np.float32)
     for window in windows(blocks, size):

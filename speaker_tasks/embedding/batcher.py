@@ -1,0 +1,192 @@
+"""One thread owns the model; requests that wait at the same moment share a call of the network.
+
+Spectrograms are computed by whoever submits, outside of that thread. A long recording is submitted a few windows at a
+time, so that it never stands in the way of a short one for longer than those take.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+
+from speaker_tasks.embedding.audio import check
+from speaker_tasks.embedding.embedder import Embedder, pool
+from speaker_tasks.errors import Busy
+
+WINDOWS_AT_A_TIME = 4
+RETRY_AFTER = 1.0
+"""Seconds that a client is told to wait when the queue is full."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Counts and sums since the start; `waiting` and `running_for` are of this moment."""
+
+    batches: int = 0
+    requests: int = 0
+    largest_batch: int = 0
+    wait_seconds: float = 0.0
+    run_seconds: float = 0.0
+    rejected: int = 0
+    """Turned away because the queue was full."""
+    expired: int = 0
+    """Dropped unrun: cancelled, or past their deadline."""
+    failed: int = 0
+    waiting: int = 0
+    running_for: float = 0.0
+    """Seconds that the batch now in the network has taken; a watchdog looks at it."""
+
+
+@dataclass
+class _Work:
+    spectrograms: Sequence[np.ndarray]
+    deadline: float
+    submitted: float = field(default_factory=time.monotonic)
+    future: Future[np.ndarray] = field(default_factory=Future)
+
+
+class Batcher:
+    """Runs an `Embedder` for many threads. `stop` it when done; what still waits then fails as Busy."""
+
+    def __init__(
+        self, embedder: Embedder, *, max_batch: int = 16, max_wait_ms: float = 0.0, max_queue: int = 64
+    ) -> None:
+        """At most `max_batch` requests share a call; the first waits `max_wait_ms` for company (0: takes who waits)."""
+        self.embedder = embedder
+        self._max_batch, self._max_wait, self._max_queue = max_batch, max_wait_ms / 1000, max_queue
+        self._queue: deque[_Work] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._metrics = Metrics()
+        self._running_since: float | None = None
+        self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
+        self._thread.start()
+
+    def embed(self, samples: np.ndarray, *, timeout: float = 60.0) -> np.ndarray:
+        """The unit vector of one clip, `(T,)` samples at 16 kHz to `(512,)`, as `Embedder.embed` gives it.
+
+        Raises what `audio.check` raises, and Busy when the queue is full or `timeout` seconds have passed.
+        """
+        return self.embed_stream([check(samples)], timeout=timeout)
+
+    def embed_stream(self, blocks: Iterable[np.ndarray], *, timeout: float = 60.0) -> np.ndarray:
+        """The unit vector of a recording that comes in blocks; each few windows may wait `timeout` seconds."""
+        spectrograms = self.embedder.spectrograms(blocks)
+        vectors: list[np.ndarray] = []
+        while part := list(islice(spectrograms, WINDOWS_AT_A_TIME)):
+            vectors.extend(self._wait(self.submit(part, timeout=timeout), timeout))
+        return pool(np.stack(vectors))
+
+    def submit(self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0) -> Future[np.ndarray]:
+        """Queue spectrograms `(bins, T)`; the future gives their unit vectors, `(N, 512)`.
+
+        Cancel the future to drop the work; it is dropped by itself `timeout` seconds from now. Raises Busy when full.
+        """
+        work = _Work(spectrograms, time.monotonic() + timeout)
+        with self._changed:
+            if self._stopping or len(self._queue) >= self._max_queue:
+                self._count(rejected=1)
+                raise Busy(f"{len(self._queue)} requests wait for the model already", retry_after=RETRY_AFTER)
+            self._queue.append(work)
+            self._changed.notify()
+        return work.future
+
+    def metrics(self) -> Metrics:
+        """A consistent copy of the figures."""
+        with self._changed:
+            since = self._running_since
+            running = time.monotonic() - since if since is not None else 0.0
+            return replace(self._metrics, waiting=len(self._queue), running_for=running)
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Finish the batch that runs, fail what waits, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _serve(self) -> None:
+        while batch := self._take():
+            started = time.monotonic()
+            self._running_since = started
+            failed = self._run(batch)
+            with self._changed:
+                self._running_since = None
+                self._count(
+                    batches=1,
+                    requests=len(batch),
+                    failed=failed,
+                    wait_seconds=sum(started - work.submitted for work in batch),
+                    run_seconds=time.monotonic() - started,
+                )
+                self._metrics = replace(self._metrics, largest_batch=max(self._metrics.largest_batch, len(batch)))
+
+    def _take(self) -> list[_Work]:
+        """Wait for work and take what is there; empty once stopped."""
+        with self._changed:
+            while not self._stopping:
+                self._changed.wait_for(lambda: self._queue or self._stopping)
+                if self._max_wait and self._queue:
+                    until = self._queue[0].submitted + self._max_wait - time.monotonic()
+                    self._changed.wait_for(lambda: len(self._queue) >= self._max_batch or self._stopping, until)
+                batch: list[_Work] = []
+                while self._queue and len(batch) < self._max_batch and not self._stopping:
+                    if self._claim(work := self._queue.popleft()):
+                        batch.append(work)
+                if batch:
+                    return batch
+            while self._queue:
+                _fail(self._queue.popleft(), Busy("the worker is stopping", retry_after=RETRY_AFTER))
+            return []
+
+    def _claim(self, work: _Work) -> bool:
+        """Whether the work is still wanted; otherwise it is counted and dropped."""
+        if time.monotonic() < work.deadline and work.future.set_running_or_notify_cancel():
+            return True
+        self._count(expired=1)
+        _fail(work, Busy("the request waited too long for the model", retry_after=RETRY_AFTER))
+        return False
+
+    def _run(self, batch: list[_Work]) -> int:
+        """One call for all; when it fails, one for each, so that no request fails for its neighbour. Gives failures."""
+        try:
+            vectors = self.embedder.run([part for work in batch for part in work.spectrograms])
+        except Exception as error:
+            if len(batch) > 1:
+                _logger.warning("a batch of %d failed and is run one by one: %s", len(batch), error)
+                return sum(self._run([work]) for work in batch)
+            batch[0].future.set_exception(error)
+            return 1
+        start = 0
+        for work in batch:
+            work.future.set_result(vectors[start : start + len(work.spectrograms)])
+            start += len(work.spectrograms)
+        return 0
+
+    def _count(self, **more: float) -> None:
+        added = {key: getattr(self._metrics, key) + value for key, value in more.items()}
+        self._metrics = replace(self._metrics, **added)
+
+    @staticmethod
+    def _wait(future: Future[np.ndarray], timeout: float) -> np.ndarray:
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            future.cancel()
+            raise Busy(f"the model did not answer within {timeout:g} s", retry_after=RETRY_AFTER) from None
+
+
+def _fail(work: _Work, error: Exception) -> None:
+    with suppress(InvalidStateError):  # cancelled at this very moment
+        work.future.set_exception(error)
