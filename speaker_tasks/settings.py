@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     # Where things are
     redis_url: str | None = None
     """`redis://`, `rediss://` or `sentinel://`. Without it the launcher starts an embedded server."""
+    redis_master: str = "mymaster"
+    """Name of the master that the sentinels of a `sentinel://` URL watch."""
     data_dir: Path = Path("var")
     """What the service writes: the embedded server's files, bank snapshots, fetched weights."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
@@ -45,6 +47,10 @@ class Settings(BaseSettings):
     flower_port: int = 5555
     wait_seconds: float = Field(default=30.0, ge=0)
     """How long a synchronous request waits before it answers 202 with a job id."""
+    web_threads: int = Field(default=16, ge=1)
+    """Threads of one web process; a synchronous request holds one while it waits. Connection pools have this size."""
+    max_queued: int = Field(default=1000, ge=1)
+    """Recognitions that may wait in the queue; more are refused with 503."""
     max_body_bytes: int = 64 * 1024 * 1024
     max_audio_seconds: float = 300.0
 
@@ -53,7 +59,9 @@ class Settings(BaseSettings):
     """Threads that decode, measure and match; the network has one thread of its own."""
     visibility_timeout: int = 30
     """Seconds after which the task of a killed worker is given to another."""
-    heartbeat_seconds: float = 2.0
+    heartbeat_seconds: float = Field(default=2.0, gt=0)
+    stall_seconds: float = Field(default=120.0, gt=0)
+    """A worker whose network has worked on one batch for so long ends itself."""
 
     # How long things are kept in Redis, in seconds
     payload_ttl: int = 600
