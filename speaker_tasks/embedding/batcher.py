@@ -109,6 +109,14 @@ class Batcher:
             running = time.monotonic() - since if since is not None else 0.0
             return replace(self._metrics, waiting=len(self._queue), running_for=running)
 
+    def stalled_seconds(self) -> float:
+        """For a watchdog: how long the current call, or the oldest work while none runs, has taken; 0 when idle."""
+        with self._changed:
+            since = self._running_since
+            if since is None and self._queue:
+                since = self._queue[0].submitted
+            return time.monotonic() - since if since is not None else 0.0
+
     def stop(self, timeout: float = 10.0) -> None:
         """Finish the batch that runs, fail what waits, end the thread."""
         with self._changed:
