@@ -1,0 +1,149 @@
+"""The mode of the first server: which bank is the current one, for every web process and every worker.
+
+A mode is `all`, `custom`, or a bank's name; `moring` (spelled so) also answers to `morning`. `all` is the union of the
+npz banks that the settings name, `ai` first, and with none configured of all banks there are. The mode and the banks
+are read from Redis only when the token there moved, so that `get` costs one round trip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from banks.bank import EMBEDDING_SIZE, Bank, union
+from banks.names import ALIASES, ALL, CUSTOM
+from banks.npz import read_npz
+from banks.store import BankStore
+from speaker_tasks.errors import Conflict, NotFound, Unusable
+
+
+class ActiveMode:
+    """The current mode and its bank. Thread-safe; one a process is enough."""
+
+    def __init__(
+        self,
+        store: BankStore,
+        *,
+        ai: Path | None = None,
+        moring: Path | None = None,
+        legacy_model: str = "vgg",
+        size: int = EMBEDDING_SIZE,
+    ) -> None:
+        self._store, self._size, self._legacy_model = store, size, legacy_model
+        self._files = {name: path for name, path in (("ai", ai), ("moring", moring)) if path is not None}
+        self._mode_key = f"{store.prefix}mode"
+        self._lock = threading.Lock()
+        self._token: bytes | None = None
+        self._cached: tuple[str, Bank] | None = None
+        self._banks: dict[str, tuple[str, Bank]] = {}
+
+    def load_files(self) -> None:
+        """Put the npz banks that the settings name into Redis, once for each content of the file.
+
+        A bank that was changed since stays as it is until its file changes. Raises what `read_npz` raises.
+        """
+        for name, path in self._files.items():
+            loaded = f"{self._store.prefix}loaded:{name}"
+            bank = read_npz(path, model=self._legacy_model)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if self._store.redis.get(loaded) == digest.encode() and name in self._store.names():
+                continue
+            before = self._store.version(name) if name in self._store.names() else 0
+            try:
+                self._store.put(name, bank, expect_version=before)
+            except Conflict:
+                continue  # another process that starts now was first with the same file
+            self._store.redis.set(loaded, digest)
+
+    def token(self) -> bytes:
+        """Moves with every change of a bank or of the mode; one small round trip."""
+        return self._store.redis.get(self._store.token_key) or b"0"  # type: ignore[return-value]
+
+    def get(self) -> tuple[str, Bank]:
+        """The mode and its bank. Raises `NotFound` if the mode's bank was deleted, `ModelMismatch` for a union of two
+        models.
+        """
+        token = self.token()
+        with self._lock:
+            if self._cached is None or token != self._token:
+                mode = self.mode()
+                self._cached, self._token = (mode, self._bank(mode)), token
+            return self._cached
+
+    def mode(self) -> str:
+        """The mode's name; `all` until someone sets another."""
+        stored = self._store.redis.get(self._mode_key)
+        return stored.decode() if stored else ALL  # type: ignore[union-attr]
+
+    def known(self) -> list[str]:
+        """The modes that `set_mode` takes now."""
+        return [ALL, *self._store.names()]
+
+    def set_mode(self, name: str) -> tuple[str, Bank]:
+        """Make `name` the mode of all processes. Raises `NotFound`, with the known ones, and changes nothing."""
+        names = self._store.names()
+        mode = name if name in names else ALIASES.get(name, name)
+        if mode != ALL and mode not in names:
+            known = [ALL, *names]
+            raise NotFound(f"there is no mode {name!r}; there is {', '.join(known)}", known=known)
+        with self._lock:
+            bank = self._bank(mode)
+        self._set(mode)
+        return mode, bank
+
+    def set_custom(
+        self, labels: Sequence[str], vectors: Sequence[Sequence[float]] | np.ndarray, model: str
+    ) -> tuple[str, Bank]:
+        """Make a list of the caller's own the mode `custom`.
+
+        Raises `Unusable` or `NotFinite` for an empty list, labels that are not text, or vectors that are not
+        (labels, size); nothing is changed then.
+        """
+        if not len(labels):
+            raise Unusable("the list is empty: at least one label and its vector are wanted")
+        wrong = next((label for label in labels if not isinstance(label, str)), None)
+        if wrong is not None:
+            raise Unusable(f"labels are text; got {wrong!r}")
+        bank = Bank(tuple(labels), np.asarray(_table(vectors)), model=model, name=CUSTOM, source="ModifyFeatsCustom")
+        if bank.size != self._size:
+            raise Unusable(f"vectors of {bank.size} values; {self._size} are wanted", size=bank.size, wanted=self._size)
+        self._store.put(CUSTOM, bank)
+        self._set(CUSTOM)
+        return CUSTOM, bank
+
+    def reset(self) -> tuple[str, Bank]:
+        """Back to the default mode, `all`."""
+        return self.set_mode(ALL)
+
+    def _set(self, mode: str) -> None:
+        with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.set(self._mode_key, mode)
+            self._store.touch(pipe)
+            pipe.execute()
+
+    def _bank(self, mode: str) -> Bank:
+        if mode != ALL:
+            return self._fresh(mode)
+        names = list(self._files) or [name for name in self._store.names() if name != CUSTOM]
+        self._banks = {name: kept for name, kept in self._banks.items() if name in names}
+        return union([self._fresh(name) for name in names], name=ALL, size=self._size)
+
+    def _fresh(self, name: str) -> Bank:
+        """The bank's current version, from memory if it is the one that was read last."""
+        current = self._store.history(name)[0]
+        have = self._banks.get(name)
+        if have is None or have[0] != current.data or have[1].version != current.version:
+            self._banks[name] = (current.data, self._store.get(name, version=current.version))
+        return self._banks[name][1]
+
+
+def _table(vectors: Any) -> np.ndarray:
+    try:
+        return np.asarray(vectors, np.float64)
+    except (TypeError, ValueError):
+        raise Unusable("the vectors are not lists of numbers, all of one length") from None

@@ -1,0 +1,290 @@
+"""Banks in Redis: each change writes a new version under keys of its own, then moves the bank's pointer in one step.
+
+Keys (`{prefix}` is `speaker:`):
+
+    {prefix}banks                  set of the names of banks
+    {prefix}banks:token            counter; moves with every change to any bank or to the mode
+    {prefix}bank:<name>            the pointer: JSON, the kept versions, newest first
+    {prefix}bank:<name>:clips      hash, clip key -> raw float32: shared by all versions, never changed
+    {prefix}bank:<name>:clipinfo   hash, clip key -> JSON: seconds, weight, path, span
+    {prefix}bankdata:<id>:rows     JSON: labels, counts, seconds
+    {prefix}bankdata:<id>:vectors  raw float32, at most `PART_ROWS` rows a key (`:vectors:1`, ... follow)
+    {prefix}bankdata:<id>:clips    JSON: for each row, the keys of its clips
+
+Data is written before the pointer moves, with a time to live that the transaction takes away: a writer that dies half
+way leaves the old version serving and nothing behind. Two writers cannot lose each other's change: the pointer is
+watched, and the second is told `Conflict`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from redis import Redis, WatchError
+from redis.client import Pipeline
+
+from banks.bank import Bank, Clips
+from banks.clipkeys import read_clips, stale_clips, write_clips
+from banks.names import ALIASES, ALL
+from speaker_tasks.errors import Conflict, NotFound, Unusable
+
+KEEP_VERSIONS = 5
+ORPHAN_SECONDS = 3600
+"""How long the data of a writer that died before its pointer moved may stay."""
+PART_ROWS = 50_000
+"""Rows of 512 float32 in one value: 102 MB, under the 512 MB that Redis takes."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One kept version of a bank, as the pointer tells it."""
+
+    version: int
+    data: str
+    """Id of the data keys; two versions share it after a rollback."""
+    model: str
+    speakers: int
+    size: int
+    created: str
+    source: str
+    has_clips: bool
+
+
+class BankStore:
+    """The banks of one Redis server. All reads are of one version; all changes are atomic."""
+
+    def __init__(self, redis: Redis, *, prefix: str = "speaker:", keep: int = KEEP_VERSIONS) -> None:
+        self.redis, self.prefix, self.keep = redis, prefix, max(1, keep)
+        self.token_key = f"{prefix}banks:token"
+        self._names_key = f"{prefix}banks"
+
+    # Reading
+
+    def names(self) -> list[str]:
+        """The names of all banks, sorted."""
+        return sorted(name.decode() for name in self.redis.smembers(self._names_key))  # type: ignore[union-attr]
+
+    def history(self, name: str) -> list[Version]:
+        """The kept versions of a bank, newest first. Raises `NotFound`, with the names there are."""
+        versions = _versions(self.redis.get(self._pointer_key(name)))
+        if not versions:
+            known = self.names()
+            raise NotFound(f"there is no bank {name!r}; there is {', '.join(known) or 'none yet'}", known=known)
+        return versions
+
+    def version(self, name: str) -> int:
+        """The bank's current version number. Raises `NotFound`."""
+        return self.history(name)[0].version
+
+    def get(self, name: str, *, version: int | None = None, clips: bool = False) -> Bank:
+        """The current version of a bank, or a kept one; with its clips only if asked. Raises `NotFound`."""
+        for _ in range(5):
+            bank = self.read(name, self._find(name, version), clips=clips)
+            if bank is not None:
+                return bank
+        raise Conflict(f"bank {name!r} changes faster than it can be read")
+
+    def read(self, name: str, version: Version, *, clips: bool = False) -> Bank | None:
+        """The data of `version`; None if it was dropped since the pointer was read."""
+        rows = self.redis.get(self._data_key(version, "rows"))
+        vectors = self._read_vectors(version)
+        if rows is None or vectors is None:
+            return None
+        columns = json.loads(rows)
+        kept: Clips | None = None
+        if clips and version.has_clips:
+            keys = self.redis.get(self._data_key(version, "clips"))
+            kept = read_clips(self.redis, self._pointer_key(name), json.loads(keys), version.size) if keys else None
+            if kept is None:
+                return None
+        return Bank(
+            labels=tuple(columns["labels"]),
+            vectors=vectors,
+            model=version.model,
+            counts=columns["counts"],
+            seconds=columns["seconds"],
+            name=name,
+            version=version.version,
+            created=version.created,
+            source=version.source,
+            clips=kept,
+        )
+
+    # Changing
+
+    def put(self, name: str, bank: Bank, *, expect_version: int | None = None) -> int:
+        """Write `bank` as the new version of `name`; returns its number.
+
+        `expect_version` is the version that the change started from (0: there was no bank); `Conflict` if it moved.
+        """
+        if name == ALL or name in ALIASES:
+            raise Unusable(f"{name!r} is a mode, so no bank may be called that")
+
+        def change(kept: list[Version]) -> list[Version]:
+            current = kept[0].version if kept else 0
+            if expect_version is not None and current != expect_version:
+                raise Conflict(
+                    f"bank {name!r} is at version {current}, not {expect_version}: another change was first; "
+                    "read it again and repeat yours",
+                    version=current,
+                    expected=expect_version,
+                )
+            return [self._write(name, bank, current + 1), *kept]
+
+        return self._move(name, change)[0].version
+
+    def update(self, name: str, change: Callable[[Bank], Bank], *, attempts: int = 20) -> int:
+        """Apply `change` to the current bank with its clips, again if another writer was first."""
+        for _ in range(attempts):
+            bank = self.get(name, clips=True)
+            try:
+                return self.put(name, change(bank), expect_version=bank.version)
+            except Conflict as error:
+                if error.code != Conflict.code:
+                    raise
+        raise Conflict(f"bank {name!r} was changed by others {attempts} times in a row")
+
+    def rollback(self, name: str, version: int | None = None) -> int:
+        """Make a kept version (default: the one before) the newest again, under a new number. Raises `NotFound`."""
+
+        def change(kept: list[Version]) -> list[Version]:
+            wanted = version if version is not None else (kept[1].version if len(kept) > 1 else 0)
+            back = next((entry for entry in kept if entry.version == wanted), None)
+            if back is None:
+                raise self._not_kept(name, version, kept)
+            again = {"version": kept[0].version + 1, "source": f"rollback to version {back.version}"}
+            return [Version(**{**asdict(back), **again}), *kept]
+
+        self.history(name)
+        return self._move(name, change)[0].version
+
+    def delete(self, name: str) -> None:
+        """Remove a bank with all its versions. Raises `NotFound`."""
+        self.history(name)
+        self._move(name, lambda _kept: [])
+
+    def rewrite(self, name: str, change: Callable[[Bank], Bank]) -> None:
+        """Apply `change` to **every** kept version, in place: what it removes is in none of them afterwards."""
+
+        def each(kept: list[Version]) -> list[Version]:
+            written: list[Version] = []
+            for version in kept:
+                bank = self.read(name, version, clips=True)
+                if bank is None:
+                    raise WatchError
+                written.append(self._write(name, change(bank), version.version, version))
+            return written
+
+        self.history(name)
+        self._move(name, each)
+
+    def touch(self, pipe: Pipeline) -> None:
+        """Move the token, so that every reader looks again, as part of the caller's transaction."""
+        pipe.incr(self.token_key)
+
+    # How
+
+    def _move(self, name: str, change: Callable[[list[Version]], list[Version]]) -> list[Version]:
+        """Replace the pointer's versions by what `change` makes of them, again if it moved meanwhile."""
+        pointer = self._pointer_key(name)
+        for _ in range(50):
+            with self.redis.pipeline() as pipe:
+                try:
+                    pipe.watch(pointer)
+                    kept = _versions(pipe.get(pointer))
+                    wanted = change(kept)[: self.keep]
+                    stale = stale_clips(self.redis, pointer, [self._data_key(v, "clips") for v in wanted])
+                    pipe.multi()
+                    self._point(pipe, name, kept, wanted)
+                    if stale:
+                        pipe.hdel(f"{pointer}:clips", *stale)
+                        pipe.hdel(f"{pointer}:clipinfo", *stale)
+                    self.touch(pipe)
+                    pipe.execute()
+                    return wanted
+                except WatchError:
+                    continue
+        raise Conflict(f"bank {name!r} is changed by too many writers at once; try again")
+
+    def _point(self, pipe: Pipeline, name: str, kept: list[Version], wanted: list[Version]) -> None:
+        pointer = self._pointer_key(name)
+        ids = {version.data for version in wanted}
+        for version in {version.data: version for version in wanted}.values():
+            for key in self._data_keys(version):
+                pipe.persist(key)
+        for version in kept:
+            if version.data not in ids:
+                pipe.unlink(*self._data_keys(version))
+        if wanted:
+            pipe.set(pointer, json.dumps([asdict(version) for version in wanted], ensure_ascii=False))
+            pipe.sadd(self._names_key, name)
+        else:
+            pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo")
+            pipe.srem(self._names_key, name)
+
+    def _write(self, name: str, bank: Bank, number: int, like: Version | None = None) -> Version:
+        """Write the bank's data under keys of its own, which expire unless a transaction keeps them."""
+        version = Version(
+            version=number,
+            data=uuid.uuid4().hex,
+            model=bank.model,
+            speakers=len(bank),
+            size=bank.size,
+            created=like.created if like else bank.created,
+            source=like.source if like else bank.source,
+            has_clips=bank.clips is not None,
+        )
+        columns = {"labels": bank.labels, "counts": bank.counts.tolist(), "seconds": bank.seconds.tolist()}
+        rows = json.dumps(columns, ensure_ascii=False)
+        self.redis.set(self._data_key(version, "rows"), rows, ex=ORPHAN_SECONDS)
+        for part, start in enumerate(range(0, max(1, len(bank)), PART_ROWS)):
+            raw = bank.vectors[start : start + PART_ROWS].tobytes()
+            self.redis.set(self._data_key(version, f"vectors:{part}"), raw, ex=ORPHAN_SECONDS)
+        if bank.clips is not None:
+            keys = write_clips(self.redis, self._pointer_key(name), bank.clips, len(bank))
+            self.redis.set(self._data_key(version, "clips"), json.dumps(keys), ex=ORPHAN_SECONDS)
+        return version
+
+    def _read_vectors(self, version: Version) -> np.ndarray | None:
+        parts: list[Any] = self.redis.mget([key for key in self._data_keys(version) if ":vectors:" in key])
+        if any(part is None for part in parts):
+            return None
+        raw = b"".join(parts) if len(parts) > 1 else parts[0]
+        return np.frombuffer(raw, np.float32).reshape(version.speakers, version.size)
+
+    def _find(self, name: str, version: int | None) -> Version:
+        kept = self.history(name)
+        if version is None:
+            return kept[0]
+        found = next((entry for entry in kept if entry.version == version), None)
+        if found is None:
+            raise self._not_kept(name, version, kept)
+        return found
+
+    @staticmethod
+    def _not_kept(name: str, version: int | None, kept: list[Version]) -> NotFound:
+        known = [entry.version for entry in kept]
+        which = "no version before this one" if version is None else f"no version {version}"
+        return NotFound(f"bank {name!r} has {which}; kept are {', '.join(map(str, known))}", kept=known)
+
+    def _data_keys(self, version: Version) -> Iterator[str]:
+        yield self._data_key(version, "rows")
+        for part in range(max(1, -(-version.speakers // PART_ROWS))):
+            yield self._data_key(version, f"vectors:{part}")
+        if version.has_clips:
+            yield self._data_key(version, "clips")
+
+    def _data_key(self, version: Version, what: str) -> str:
+        return f"{self.prefix}bankdata:{version.data}:{what}"
+
+    def _pointer_key(self, name: str) -> str:
+        return f"{self.prefix}bank:{name}"
+
+
+def _versions(pointer: Any) -> list[Version]:
+    return [Version(**entry) for entry in json.loads(pointer)] if pointer else []
