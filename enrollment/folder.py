@@ -1,0 +1,120 @@
+"""The folder source: one sub-folder a speaker, its name the label, all recordings below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from enrollment.manifest import Entry, Manifest, bad_name, clean_name
+from enrollment.report import Outcome, Reason
+from speaker_tasks.errors import Conflict, NotFound, Unusable
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".webm"})
+HIDDEN_NAMES = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"})
+"""Left by file managers and archivers; hidden like names with a leading dot."""
+
+
+def scan(root: Path | str) -> Manifest:
+    """The manifest of a folder tree; what is not enrolled is named in `skipped`.
+
+    Folders are followed to any depth, links to folders never, links to files only to files below `root`. Raises
+    `NotFound` for no such folder, `Unusable` for one without speakers, `Conflict` for two folders of one name.
+    """
+    top = Path(root)
+    if not top.is_dir():
+        raise NotFound(f"there is no folder {top}", path=str(top))
+    top = top.resolve()
+    folders: dict[str, str] = {}
+    skipped: list[Outcome] = []
+    for item in _sorted(top):
+        row = _shown(item.name)
+        if _hidden(item.name):
+            skipped.append(Outcome("", _shown(item.path), Reason.HIDDEN, "hidden", row))
+        elif item.is_symlink() and not item.is_file():
+            skipped.append(_link_to_folder("", item, row))
+        elif not item.is_dir():
+            message = "not in a speaker's folder"
+            skipped.append(Outcome("", _shown(item.path), Reason.MISPLACED, message, row))
+        else:
+            try:
+                speaker = clean_name(item.name)
+            except Unusable as error:
+                skipped.append(bad_name(row, error))
+                continue
+            _claim(folders, speaker, item.name)
+    if not folders:
+        raise Unusable(f"{top} has no folder with a speaker's recordings; one sub-folder a speaker is wanted")
+    entries: list[Entry] = []
+    for speaker, name in folders.items():
+        for found in _below(top, top / name, speaker):
+            (entries if isinstance(found, Entry) else skipped).append(found)  # type: ignore[arg-type]
+    return Manifest.of(entries, skipped, folders)
+
+
+def _claim(folders: dict[str, str], speaker: str, name: str) -> None:
+    if speaker in folders:
+        first, second = _shown(folders[speaker]), _shown(name)
+        raise Conflict(
+            f"two folders are the same speaker {speaker!r}: {first!r} and {second!r}; rename or join them",
+            speaker=speaker,
+            folders=[first, second],
+        )
+    folders[speaker] = name
+
+
+def _below(top: Path, folder: Path, speaker: str) -> Iterator[Entry | Outcome]:
+    try:
+        items = _sorted(folder)
+    except Unusable as error:
+        row = _shown(os.path.relpath(folder, top))
+        yield Outcome(speaker, _shown(str(folder)), Reason.UNREADABLE, error.message, row)
+        return
+    for item in items:
+        row = _shown(os.path.relpath(item.path, top))
+        path = _shown(item.path)
+        if _hidden(item.name):
+            yield Outcome(speaker, path, Reason.HIDDEN, "hidden", row)
+        elif item.is_symlink() and not _file_below(Path(item.path), top):
+            yield _link_to_folder(speaker, item, row)
+        elif item.is_dir():
+            yield from _below(top, Path(item.path), speaker)
+        elif not item.is_file():
+            yield Outcome(speaker, path, Reason.NOT_AUDIO, "neither a file nor a folder", row)
+        elif Path(item.name).suffix.lower() not in AUDIO_SUFFIXES:
+            yield Outcome(speaker, path, Reason.NOT_AUDIO, "not a sound file, by its ending", row)
+        elif path != item.path:
+            yield Outcome(speaker, path, Reason.BAD_NAME, "the file's name is not UTF-8", row)
+        else:
+            yield Entry(speaker, item.path, row=row)
+
+
+def _link_to_folder(speaker: str, item: os.DirEntry[str], row: str) -> Outcome:
+    return Outcome(
+        speaker, _shown(item.path), Reason.OUTSIDE_ROOTS, "a link that does not lead to a file below the folder", row
+    )
+
+
+def _file_below(link: Path, top: Path) -> bool:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return target.is_file() and target.is_relative_to(top)
+
+
+def _sorted(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda item: item.name)
+    except PermissionError:
+        raise Unusable(f"the folder {_shown(str(folder))} may not be read", path=_shown(str(folder))) from None
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in HIDDEN_NAMES
+
+
+def _shown(path: str) -> str:
+    """A path that may hold bytes that are not UTF-8, as text that JSON can carry."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
