@@ -1,0 +1,38 @@
+"""The command line: `speaker-tasks COMMAND`. An error of our tree is one line on standard error and its exit status.
+
+The commands live in `speaker_tasks.commands`, one noun a module; each imports what is heavy when it runs, so that
+`speaker-tasks --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from speaker_tasks.commands import stack, worker
+from speaker_tasks.errors import SpeakerTasksError
+
+app = typer.Typer(
+    name="speaker-tasks",
+    help="Speaker recognition as a service: enrol people, ask who is speaking.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command("up")(stack.up)
+app.command("demo")(stack.demo)
+app.command("flower")(stack.flower)
+app.command("worker")(worker.worker)
+
+
+def main() -> None:
+    """Entry point of the `speaker-tasks` program."""
+    try:
+        app()
+    except SpeakerTasksError as error:
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), error.message))
+        sys.exit(error.exit_status)

@@ -1,0 +1,1 @@
+"""The commands of `speaker-tasks`, one noun a module; `speaker_tasks.cli` names them."""

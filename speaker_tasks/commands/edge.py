@@ -1,0 +1,32 @@
+"""What every command needs at the edge: the settings of the environment, and where to print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from speaker_tasks.errors import ConfigurationError
+from speaker_tasks.launcher.claim import running_stack
+from speaker_tasks.settings import Settings
+
+console = Console(highlight=False)
+"""Standard output of the command line."""
+
+
+def load_settings(**changes: Any) -> Settings:
+    """The settings of the environment; `changes` that are not None win. Raises ConfigurationError in one line."""
+    try:
+        return Settings(**{name: value for name, value in changes.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SPEAKER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def connected_settings(**changes: Any) -> Settings:
+    """`load_settings`, with the embedded server of the stack that `make up` runs here when no Redis URL is given."""
+    settings = load_settings(**changes)
+    running = None if settings.redis_url else running_stack(settings.data_dir)
+    return settings.model_copy(update={"redis_url": running.redis_url}) if running else settings

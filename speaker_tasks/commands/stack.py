@@ -1,0 +1,50 @@
+"""Commands that run processes on this machine: the whole stack, the demo, Flower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speaker_tasks.commands.edge import connected_settings, console, load_settings
+from speaker_tasks.settings import Settings
+
+
+def up() -> None:
+    """Run web, worker and Flower here until Ctrl-C; with a Redis server of its own unless SPEAKER_REDIS_URL is set."""
+    from speaker_tasks.launcher.up import run_up
+
+    raise typer.Exit(run_up(load_settings(), _print_addresses))
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Your own folder, one sub-folder a speaker; one clip of each is left out.")
+    ] = None,
+) -> None:
+    """Enrol speakers through the queue, recognise clips that were not enrolled, print a table, stop everything."""
+    from speaker_tasks.launcher.demo import run_demo
+
+    raise typer.Exit(run_demo(load_settings(), data, console))
+
+
+def flower() -> None:
+    """Run Flower, the page that watches the workers."""
+    from speaker_tasks.celery_app import make_celery
+
+    settings = connected_settings()
+    make_celery(settings).start(
+        argv=["--quiet", "flower", f"--address={settings.host}", f"--port={settings.flower_port}"]
+    )
+
+
+def _print_addresses(settings: Settings, ready: dict[str, Any]) -> None:
+    from speaker_tasks.launcher.demo import REQUEST
+    from speaker_tasks.launcher.procfile import flower_url, web_url
+
+    console.print(
+        f"\n[bold green]ready[/]  web {web_url(settings)}  flower {flower_url(settings)}\n"
+        f"curl -s -H 'Content-Type: application/json' -d @{REQUEST} {web_url(settings)}/speaker\n",
+        soft_wrap=True,
+    )
