@@ -50,6 +50,12 @@ class Conflict(SpeakerTasksError):
     status, code, exit_status = 409, "conflict", 4
 
 
+class EmptyBank(Conflict):
+    """Nobody is enrolled in the bank that is asked."""
+
+    code = "empty_bank"
+
+
 class ModelMismatch(Conflict):
     """Vectors of two models would be compared; details: `bank_model`, `model`."""
 

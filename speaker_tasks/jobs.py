@@ -1,0 +1,214 @@
+"""JobRecord in Redis: the state, progress, report and outcome of one job, and the wake-up of whoever waits for it.
+
+Celery's PENDING means both "queued" and "never heard of"; this record is what the service answers by. A job ends once:
+of several workers that ran it (delivery is at least once) the first to finish is believed, in one step with the
+deletion of its audio and the wake-up of the request that waits.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+import redis
+
+from speaker_tasks.errors import NotFound
+
+State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]
+ACTIVE: tuple[State, ...] = ("queued", "running")
+
+REPLY_SECONDS = 60
+"""How long an outcome that nobody took lies ready for the request that waits."""
+POP_SECONDS = 5.0
+"""One blocking read of a longer wait, well under the client's socket timeout."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job. Times are seconds since 1970; `result` and `error` are JSON objects, `about` what it was asked to do."""
+
+    id: str
+    kind: str
+    state: State = "queued"
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    expires: float | None = None
+    """A job that no worker has started by then is expired."""
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.state not in ACTIVE
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as the API shows it: times as ISO 8601 in UTC."""
+        shown: dict[str, Any] = {"id": self.id, "kind": self.kind, "state": self.state}
+        shown |= {name: _iso(getattr(self, name)) for name in ("created", "started", "finished")}
+        shown["progress"] = {"total": self.total, "done": self.done, "failed": self.failed}
+        shown |= {"about": self.about, "result": self.result, "error": self.error}
+        return shown
+
+
+class JobStore:
+    """Job records in Redis: a hash each, a hash of report entries beside it; forgotten `ttl` seconds after the end."""
+
+    key_template = "speaker:job:{id}"
+    report_template = "speaker:job:{id}:report"
+    reply_template = "speaker:reply:{id}"
+
+    def __init__(self, client: redis.Redis, ttl: int) -> None:
+        self.client, self.ttl = client, ttl
+        self._start = client.register_script(_START)
+        self._finish = client.register_script(_FINISH)
+        self._record = client.register_script(_RECORD)
+
+    def create(
+        self,
+        kind: str,
+        *,
+        about: dict[str, Any] | None = None,
+        total: int = 0,
+        start_within: float | None = None,
+        pipeline: redis.client.Pipeline | None = None,
+    ) -> JobRecord:
+        """A new queued job; with a pipeline, it is there when the caller executes it."""
+        now = time.time()
+        expires = now + start_within if start_within else None
+        job = JobRecord(new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
+        fields: dict[Any, Any] = {"kind": kind, "state": "queued", "created": now, "total": total, "ttl": self.ttl}
+        fields |= {"expires": expires} if expires else {}
+        fields |= {"about": orjson.dumps(about)} if about else {}
+        pipe = self.client.pipeline() if pipeline is None else pipeline
+        key = self._key(job.id)
+        pipe.hset(key, mapping=fields)
+        pipe.expire(key, self.ttl)
+        if pipeline is None:
+            pipe.execute()
+        return job
+
+    def get(self, job_id: str) -> JobRecord:
+        """The job. Raises `NotFound`."""
+        stored: Any = self.client.hgetall(self._key(job_id))
+        if not stored:
+            raise NotFound(f"no job {job_id!r}: unknown, or forgotten", job=job_id)
+        return _from_hash(job_id, stored)
+
+    def start(self, job_id: str) -> bool:
+        """Mark the job as running; False if it has ended, was canceled or is unknown: then there is nothing to do."""
+        return bool(self._start([self._key(job_id)], [time.time()]))
+
+    def set_total(self, job_id: str, total: int) -> None:
+        """Say how many pieces of work the job has."""
+        self.client.hset(self._key(job_id), "total", total)
+
+    def record(self, job_id: str, key: str, entry: dict[str, Any], *, ok: bool) -> bool:
+        """Add one piece of work to the report and count it; False if `key` was there, which counts nothing twice."""
+        keys = [self._key(job_id), self.report_template.format(id=job_id)]
+        return bool(self._record(keys, [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl]))
+
+    def report(self, job_id: str) -> list[dict[str, Any]]:
+        """The report's entries, in the order of their keys."""
+        stored = self.client.hgetall(self.report_template.format(id=job_id))
+        return [orjson.loads(stored[key]) for key in sorted(stored)]
+
+    def finish(
+        self,
+        job_id: str,
+        state: State,
+        *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+        drop: Sequence[str] = (),
+    ) -> bool:
+        """End the job, delete the keys in `drop` and wake who waits; False if it had ended already."""
+        outcome = orjson.dumps({"state": state, "result": result, "error": error}, option=orjson.OPT_SERIALIZE_NUMPY)
+        name, value = ("error", error) if result is None else ("result", result)
+        stored = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        keys = [self._key(job_id), self.reply_template.format(id=job_id), *drop]
+        return bool(self._finish(keys, [state, time.time(), name, stored, outcome, REPLY_SECONDS]))
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """Cancel a job that has not ended; one that has stays as it is. Raises `NotFound`."""
+        self.finish(job_id, "canceled")
+        return self.get(job_id)
+
+    def wait(self, job_id: str, seconds: float) -> JobRecord | None:
+        """Wait for the end of a job that was just submitted: its record, or None when the time runs out.
+
+        A blocking read; each outcome wakes one waiter.
+        """
+        deadline = time.monotonic() + seconds
+        key = self.reply_template.format(id=job_id)
+        while (left := deadline - time.monotonic()) > 0:
+            popped = self.client.blpop([key], timeout=max(0.01, min(left, POP_SECONDS)))
+            if popped:
+                return JobRecord(job_id, "", **orjson.loads(popped[1]))
+        return None
+
+    def forget(self, job_id: str) -> None:
+        """Delete the record, its report and its outcome."""
+        templates = (self.key_template, self.report_template, self.reply_template)
+        self.client.unlink(*(template.format(id=job_id) for template in templates))
+
+    def _key(self, job_id: str) -> str:
+        return self.key_template.format(id=job_id)
+
+
+def new_id(now: float) -> str:
+    """A job's id: 32 hexadecimal digits that begin with the time in milliseconds, so that ids sort by age."""
+    return f"{int(now * 1000):012x}{secrets.token_hex(10)}"
+
+
+def _from_hash(job_id: str, stored: dict[bytes, bytes]) -> JobRecord:
+    text = {name.decode(): value for name, value in stored.items()}
+    numbers = {name: float(text[name]) for name in ("created", "started", "finished", "expires") if name in text}
+    counts = {name: int(text[name]) for name in ("total", "done", "failed") if name in text}
+    objects = {name: orjson.loads(text[name]) for name in ("about", "result", "error") if name in text}
+    state: Any = text.get("state", b"queued").decode()
+    if state == "queued" and numbers.get("expires", float("inf")) < time.time():
+        state = "expired"
+    return JobRecord(job_id, text.get("kind", b"").decode(), state, **numbers, **counts, **objects)  # type: ignore[arg-type]
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+_START = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'queued' and state ~= 'running' then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'running')
+redis.call('HSETNX', KEYS[1], 'started', ARGV[1])
+return 1
+"""
+
+_FINISH = """
+if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'queued' and state ~= 'running' then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finished', ARGV[2], ARGV[3], ARGV[4])
+redis.call('EXPIRE', KEYS[1], redis.call('HGET', KEYS[1], 'ttl'))
+redis.call('RPUSH', KEYS[2], ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+return 1
+"""
+
+_RECORD = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
+"""

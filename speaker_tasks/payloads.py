@@ -1,0 +1,164 @@
+"""Audio on its way through the queue: raw bytes in Redis with a short life, while messages carry only their key.
+
+A payload is a header of 8 bytes and then the audio as it came: an encoded file, or bare samples. The header keeps
+samples aligned, so that a worker reads them where they lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+import redis
+
+from speaker_tasks.errors import Malformed, PayloadGone
+
+_HEADER = struct.Struct("<2sBBI")
+_MAGIC = b"SA"
+_VERSION = 1
+_INT16_SCALE = np.float32(1 / 32768)
+
+
+class Encoding(IntEnum):
+    """What follows the header."""
+
+    FILE = 0
+    """An audio file of any format that `embedding.audio` decodes."""
+    FLOAT32 = 1
+    """Mono samples in [-1, 1], little-endian."""
+    INT16 = 2
+    """Mono samples, little-endian."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """One recording as it came: an encoded file, or bare samples with their rate in Hz (0 for a file)."""
+
+    encoding: Encoding
+    data: bytes | memoryview
+    rate: int = 0
+
+    @classmethod
+    def of_samples(cls, samples: np.ndarray, rate: int) -> Audio:
+        """Mono samples (T,): int16 is kept, all else becomes float32."""
+        if samples.dtype == np.int16:
+            return cls(Encoding.INT16, samples.astype("<i2", copy=False).tobytes(), rate)
+        return cls(Encoding.FLOAT32, samples.astype("<f4", copy=False).tobytes(), rate)
+
+    @classmethod
+    def of_file(cls, data: bytes) -> Audio:
+        """The bytes of an audio file."""
+        return cls(Encoding.FILE, data)
+
+    def samples(self) -> np.ndarray:
+        """Bare samples as (T,) float32 in [-1, 1]. Raises `Malformed` for a file or a broken length."""
+        try:
+            if self.encoding is Encoding.FLOAT32:
+                return np.frombuffer(self.data, "<f4")
+            if self.encoding is Encoding.INT16:
+                return np.frombuffer(self.data, "<i2").astype(np.float32) * _INT16_SCALE
+        except ValueError as error:
+            raise Malformed(f"the samples are cut short: {error}") from None
+        raise Malformed("an encoded file has to be decoded first")
+
+    def pack(self) -> bytes:
+        """The payload: header and audio."""
+        return b"".join((_HEADER.pack(_MAGIC, _VERSION, self.encoding, self.rate), self.data))
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Audio:
+        """What `pack` wrote, without a copy. Raises `Malformed`."""
+        try:
+            magic, version, encoding, rate = _HEADER.unpack_from(payload)
+            if (magic, version) != (_MAGIC, _VERSION):
+                raise ValueError(f"magic {magic!r}, version {version}")
+            return cls(Encoding(encoding), memoryview(payload)[_HEADER.size :], rate)
+        except (struct.error, ValueError) as error:
+            raise Malformed(f"not a payload of this service: {error}") from None
+
+
+class AudioStore(Protocol):
+    """Where payloads wait for their worker."""
+
+    def put(self, payload: bytes) -> str:
+        """Keep the payload for a while: its key."""
+
+    def get(self, key: str) -> bytes:
+        """The payload. Raises `PayloadGone`."""
+
+    def delete(self, *keys: str) -> None:
+        """Forget payloads; unknown keys are no error."""
+
+
+class RedisAudioStore:
+    """Payloads in Redis, each forgotten after `ttl` seconds.
+
+    A key names the content's hash and its one owner: whoever is done with a recording deletes it, and must not take
+    away that of another request that happened to send the same bytes.
+    """
+
+    key_template = "speaker:audio:{hash}:{owner}"
+
+    def __init__(self, client: redis.Redis, ttl: int) -> None:
+        self.client, self.ttl = client, ttl
+
+    def put(self, payload: bytes, *, pipeline: redis.client.Pipeline | None = None) -> str:
+        """Keep the payload; with a pipeline, when the caller executes it."""
+        key = new_key(payload)
+        (self.client if pipeline is None else pipeline).set(key, payload, ex=self.ttl)
+        return key
+
+    def get(self, key: str) -> bytes:
+        """The payload. Raises `PayloadGone`."""
+        payload = self.client.get(key)
+        if payload is None:
+            raise _gone(key)
+        return payload  # type: ignore[return-value]  # the client is synchronous and decodes nothing
+
+    def delete(self, *keys: str) -> None:
+        """Forget payloads; unknown keys are no error."""
+        if keys:
+            self.client.unlink(*keys)
+
+
+class MemoryAudioStore:
+    """Payloads in this process; for tests and for work without a server."""
+
+    def __init__(self) -> None:
+        self.payloads: dict[str, bytes] = {}
+
+    def put(self, payload: bytes) -> str:
+        """Keep the payload."""
+        key = new_key(payload)
+        self.payloads[key] = payload
+        return key
+
+    def get(self, key: str) -> bytes:
+        """The payload. Raises `PayloadGone`."""
+        if key not in self.payloads:
+            raise _gone(key)
+        return self.payloads[key]
+
+    def delete(self, *keys: str) -> None:
+        """Forget payloads; unknown keys are no error."""
+        for key in keys:
+            self.payloads.pop(key, None)
+
+
+def content_hash(data: bytes | memoryview) -> str:
+    """32 hexadecimal digits that name the content (BLAKE2b)."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def new_key(payload: bytes) -> str:
+    """A key of one's own for a payload."""
+    return RedisAudioStore.key_template.format(hash=content_hash(payload), owner=secrets.token_hex(4))
+
+
+def _gone(key: str) -> PayloadGone:
+    return PayloadGone("the recording expired before a worker took it; send it again", key=key)

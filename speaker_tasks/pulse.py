@@ -1,0 +1,116 @@
+"""The worker's pulse: one thread that says "alive", keeps what runs from being given to others, watches the model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import redis
+from celery.worker import state
+
+from speaker_tasks.embedding.batcher import Metrics
+from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
+from speaker_tasks.tasks.context import WorkerContext
+
+logger = logging.getLogger(__name__)
+
+STALLED_STATUS = 70
+"""Exit status of a worker whose network stopped answering."""
+UNACKED_INDEX = "unacked_index"
+"""kombu's sorted set of messages that were taken and not acknowledged, by the time they were taken."""
+
+
+class Stall:
+    """Tells when a batcher with work to do has finished none of it for `limit` seconds."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._batches = -1
+        self._since = 0.0
+
+    def seen(self, metrics: Metrics, now: float) -> bool:
+        """Whether it is stalled, judged from this look and those before."""
+        idle = not metrics.waiting and not metrics.running_for
+        if idle or metrics.batches != self._batches:
+            self._batches, self._since = metrics.batches, now
+        return now - self._since > self.limit
+
+
+class Pulse:
+    """Beats every `heartbeat_seconds` from `start` to `stop`."""
+
+    def __init__(self, context: WorkerContext, record: WorkerRecord) -> None:
+        self.context, self.record = context, record
+        self.registry = WorkerRegistry(context.redis, context.settings.heartbeat_seconds)
+        self._stall = Stall(context.settings.stall_seconds)
+        self._loaded = False
+        self._leaving, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat; only after the network has run."""
+        if not self._thread.is_alive() and not self._ended.is_set():
+            self._thread.start()
+
+    def leave(self) -> None:
+        """Say no more that work is welcome, but keep what runs. Safe in a signal handler."""
+        self._leaving.set()
+
+    def stop(self) -> None:
+        """End the thread and the batcher, and take the record away."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self._leave()
+        self.context.batcher.stop()
+
+    def _run(self) -> None:
+        while True:
+            self._watch()
+            try:
+                self._beat()
+            except redis.RedisError as error:
+                logger.warning("no heartbeat: %s", error)
+            if self._ended.wait(self.context.settings.heartbeat_seconds):
+                return
+
+    def _beat(self) -> None:
+        if not self._loaded:
+            self._load_banks()
+        touch_running(self.context.redis)
+        if self._leaving.is_set():
+            self.registry.leave(self.record.id)
+        else:
+            self.registry.beat(self.record)
+
+    def _load_banks(self) -> None:
+        try:
+            self.context.active.load_files()
+        except SpeakerTasksError as error:
+            logger.error("a default bank cannot be loaded: %s", error)
+        self._loaded = True
+
+    def _watch(self) -> None:
+        if self._stall.seen(self.context.batcher.metrics(), time.monotonic()):
+            logger.critical("the model has not answered for %g s: this worker ends itself", self._stall.limit)
+            logging.shutdown()
+            os._exit(STALLED_STATUS)
+
+    def _leave(self) -> None:
+        try:
+            self.registry.leave(self.record.id)
+        except redis.RedisError:
+            logger.info("the record of this worker expires by itself")
+
+
+def touch_running(client: redis.Redis) -> None:
+    """Renew the visibility of the messages that this worker holds, so that only a dead worker's are given to others."""
+    try:
+        tags = [request.message.delivery_tag for request in list(state.reserved_requests)]
+    except RuntimeError:  # the set grew while it was read; the next beat will do
+        return
+    if tags:
+        client.zadd(UNACKED_INDEX, dict.fromkeys(tags, time.time()), xx=True)

@@ -1,0 +1,65 @@
+"""What every task of a worker shares: the model, the banks, the stores; put here once when the worker starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from banks.active import ActiveMode
+from banks.store import BankStore
+from speaker_tasks.celery_app import redis_client
+from speaker_tasks.embedding.batcher import Batcher
+from speaker_tasks.embedding.embedder import Embedder
+from speaker_tasks.jobs import JobStore
+from speaker_tasks.payloads import AudioStore, RedisAudioStore
+from speaker_tasks.settings import Settings
+
+SPARE_CONNECTIONS = 4
+"""Connections to Redis beyond one for each task that runs: heartbeat, banks."""
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """One worker's parts; all of them may be used by several threads at once."""
+
+    settings: Settings
+    embedder: Embedder
+    batcher: Batcher
+    redis: redis.Redis
+    audio: AudioStore
+    jobs: JobStore
+    banks: BankStore
+    active: ActiveMode
+
+
+_installed: list[WorkerContext] = []
+
+
+def build(settings: Settings, embedder: Embedder) -> WorkerContext:
+    """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
+    client = redis_client(settings, connections=settings.concurrency + SPARE_CONNECTIONS)
+    banks = BankStore(client)
+    active = ActiveMode(banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model)
+    return WorkerContext(
+        settings=settings,
+        embedder=embedder,
+        batcher=Batcher(embedder, max_queue=2 * settings.concurrency + 16),
+        redis=client,
+        audio=RedisAudioStore(client, settings.payload_ttl),
+        jobs=JobStore(client, settings.job_ttl),
+        banks=banks,
+        active=active,
+    )
+
+
+def install(context: WorkerContext) -> None:
+    """Make `context` the one of this process."""
+    _installed[:] = [context]
+
+
+def current() -> WorkerContext:
+    """The context of this process. Raises `RuntimeError` outside of a worker."""
+    if not _installed:
+        raise RuntimeError("no worker was started in this process")
+    return _installed[0]

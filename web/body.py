@@ -1,0 +1,101 @@
+"""Request bodies of the older endpoints: JSON, parsed once, its numbers straight into an array."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import orjson
+from flask import Request
+
+from speaker_tasks.errors import Malformed, NotFinite, TooLarge, Unusable
+from speaker_tasks.payloads import Audio
+
+SAMPLE_RATE = 16_000
+"""Hz; what the older clients send."""
+MISSING = object()
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """The body as a JSON object. Raises `Malformed`, or `NotFinite` for the NaN and Infinity that Python writes."""
+    if not data:
+        raise Malformed("the body is empty; a JSON object is wanted")
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if _has_constants(data):
+            raise NotFinite("the body holds NaN or Infinity; only finite numbers are taken") from None
+        raise Malformed(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Malformed(f"the body is a JSON {_kind(body)}; an object is wanted")
+    return body
+
+
+def field(body: dict[str, Any], name: str, kind: type) -> Any:
+    """One field of the body, of the given type. Raises `Malformed`."""
+    value = body.get(name, MISSING)
+    if value is MISSING:
+        raise Malformed(f"the key {name!r} is missing", key=name)
+    if not isinstance(value, kind):
+        raise Malformed(f"{name!r} is a JSON {_kind(value)}; {_KINDS[kind]} is wanted", key=name)
+    return value
+
+
+def speaker_samples(request: Request, max_seconds: float) -> Audio:
+    """The recording of `{"speaker": [float, ...]}`: mono samples at 16 kHz in [-1, 1].
+
+    Raises `Malformed`, `TooLarge`, `Unusable` for an empty list, `NotFinite`.
+    """
+    data = request.get_data(cache=False)
+    most = int(max_seconds * SAMPLE_RATE)
+    commas = data.count(b",")
+    if commas > most + 16:  # told before so many Python objects are made; other keys may have a few
+        raise _too_long(commas + 1, max_seconds)
+    samples = _floats(field(json_object(data), "speaker", list), "speaker")
+    if len(samples) > most:
+        raise _too_long(len(samples), max_seconds)
+    return Audio.of_samples(samples, SAMPLE_RATE)
+
+
+def _floats(values: list[Any], name: str) -> np.ndarray:
+    if not values:
+        raise Unusable(f"{name!r} is an empty list: there is nothing to listen to", key=name)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.zeros((0, 0))
+    if array.ndim != 1 or array.dtype.kind not in "fiu":
+        raise Malformed(f"{name!r} has to be a flat list of numbers", key=name)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise NotFinite(f"{name!r} holds numbers that are too large", key=name)
+    return array
+
+
+def _too_long(samples: int, max_seconds: float) -> TooLarge:
+    seconds = round(samples / SAMPLE_RATE, 1)
+    return TooLarge(
+        f"the recording has {seconds:g} s; at most {max_seconds:g} s are taken", seconds=seconds, limit=max_seconds
+    )
+
+
+def _has_constants(data: bytes) -> bool:
+    """Whether this is JSON but for NaN and Infinity, which Python's `json` writes and the standard does not know."""
+    if b"NaN" not in data and b"Infinity" not in data:
+        return False
+    found: list[str] = []
+    try:
+        json.loads(data, parse_constant=found.append)
+    except (ValueError, RecursionError):
+        return False
+    return bool(found)
+
+
+_KINDS: dict[type, str] = {list: "a list", str: "text", dict: "an object"}
+
+
+def _kind(value: object) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

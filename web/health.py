@@ -1,0 +1,36 @@
+"""Whether this process lives, and whether the service can answer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+from flask import Blueprint, Response, jsonify
+
+from speaker_tasks.errors import NoWorker
+from web.shared import services
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """This process answers; nothing else is asked."""
+    return jsonify({"status": "ok", "pid": os.getpid()})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Redis answers and a worker with a warm model lives: which model, on what. 503 otherwise."""
+    workers = [worker for worker in services().client.workers() if worker.warm]
+    if not workers:
+        raise NoWorker("no worker with a warm model is alive", retry_after=5)
+    first = workers[0]
+    return jsonify(
+        {
+            "status": "ready",
+            "model": first.model,
+            "device": first.device,
+            "workers": [asdict(worker) for worker in workers],
+        }
+    )

@@ -1,0 +1,56 @@
+"""What the views of one application share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import redis
+from flask import current_app
+
+from banks.active import ActiveMode
+from banks.store import BankStore
+from speaker_tasks.client import TaskClient
+from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = "speaker_tasks"
+
+
+class Services:
+    """What the views of one application share: settings, the way to the workers, the banks. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client = TaskClient(settings)
+        self.banks = BankStore(self.client.redis)
+        self._active = ActiveMode(
+            self.banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model
+        )
+        self._loading = threading.Lock()
+        self._loaded = False
+
+    @property
+    def active(self) -> ActiveMode:
+        """The current mode; the first use puts the npz banks of the settings into Redis."""
+        with self._loading:
+            if not self._loaded:
+                self._load_files()
+        return self._active
+
+    def _load_files(self) -> None:
+        try:
+            self._active.load_files()
+        except redis.RedisError:
+            raise  # tried again with the next request
+        except SpeakerTasksError as error:
+            logger.error("a default bank cannot be loaded: %s", error)
+        self._loaded = True
+
+
+def services() -> Services:
+    """The current application's services."""
+    shared: Services = current_app.extensions[EXTENSION]
+    return shared
