@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speaker_tasks.embedding import features
+from speaker_tasks.embedding import features, machine
 from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
 from speaker_tasks.embedding.runtime import Runtime, make
 from speaker_tasks.embedding.weights import Weights, load
@@ -57,11 +57,12 @@ class Embedder:
         precision: str = "auto",
         threads: int = 0,
     ) -> Embedder:
-        """Load a model's trained weights and build its network.
+        """Load a model's trained weights and build its network; the process is settled for it (`machine.settle`).
 
         `weights` is a file to use instead of the registered one; `data_dir` is where fetched weights and compiled
         networks are kept. Raises WeightsMissing, WeightsRefused, ConfigurationError.
         """
+        machine.settle()
         loaded = load(model, path=weights, data_dir=data_dir)
         cache_dir = data_dir / "compiled" if data_dir else None
         built = make(loaded, device=device, runtime=runtime, precision=precision, threads=threads, cache_dir=cache_dir)

@@ -39,7 +39,7 @@ def build(config: NetworkConfig) -> keras.Model:
     scores = layers.Conv2D(config.clusters + config.ghosts, (rows, 1), name="gvlad_center_assignment")(x)
     x = GhostVLAD(config.clusters, config.ghosts, name="gvlad_pool")([descriptors, scores, length])
     activation = "relu" if config.relu_embedding else None
-    x = layers.Dense(config.embedding_size, activation=activation, name="fc6")(x)
+    x = layers.Dense(config.embedding_size, activation=activation, name="fc6", dtype="float32")(x)
     x = layers.UnitNormalization(name="embedding", dtype="float32")(x)
     return keras.Model([spectrogram, frames], x, name=config.name)
 
@@ -68,8 +68,8 @@ class StridedLength(layers.Layer):
     def call(self, length):
         return (length + (self.stride - 1 if self.round_up else 0)) // self.stride
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def compute_output_spec(self, length):
+        return keras.KerasTensor(length.shape, dtype=length.dtype)
 
     def get_config(self):
         return {**super().get_config(), "stride": self.stride, "round_up": self.round_up}

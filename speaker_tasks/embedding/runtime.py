@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from speaker_tasks.embedding.machine import has_fast_bf16, has_gpu, usable_processors
 from speaker_tasks.embedding.weights import Weights, assign
 from speaker_tasks.errors import ConfigurationError
 
@@ -52,7 +53,11 @@ def make(
 
 
 class OpenVINORuntime:
-    """The network compiled by OpenVINO for this CPU, with free batch and time, batch normalisation folded."""
+    """The network compiled by OpenVINO for this CPU, with free batch and time, batch normalisation folded.
+
+    It runs in two parts: the convolutions in the chosen precision, the aggregation always in f32. In bf16 the sums of
+    residuals to the cluster centres cancel out, and a cluster that few frames fall to would turn any way.
+    """
 
     name, device = "openvino", "cpu"
 
@@ -64,18 +69,21 @@ class OpenVINORuntime:
         self.precision = _cpu_precision(precision)
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": threads or usable_processors(),
             "ENABLE_CPU_PINNING": False,
         }
         if cache_dir is not None:
             options["CACHE_DIR"] = str(cache_dir)
-        self._compiled = openvino.Core().compile_model(openvino_graph(weights), "CPU", options)
-        self._request = self._compiled.create_infer_request()
+        core = openvino.Core()
+        self._trunk, self._head = (
+            core.compile_model(graph, "CPU", {**options, "INFERENCE_PRECISION_HINT": kind}).create_infer_request()
+            for graph, kind in zip(openvino_graphs(weights), (self.precision, "f32"), strict=True)
+        )
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
-        outputs = self._request.infer([spectrograms, frames], share_inputs=True)
+        self._trunk.infer([spectrograms, frames], share_inputs=True)
+        outputs = self._head.infer([self._trunk.get_output_tensor(index) for index in range(3)], share_inputs=True)
         return np.array(outputs[0], np.float32)
 
 
@@ -111,33 +119,48 @@ class TensorFlowRuntime:
         return self._function(spectrograms, frames).numpy().astype(np.float32, copy=False)
 
 
-def openvino_graph(weights: Weights) -> Any:
-    """The Keras network as an `openvino.Model`, traced by Keras' own OpenVINO backend (or TensorFlow, if loaded)."""
+def openvino_graphs(weights: Weights) -> tuple[Any, Any]:
+    """The Keras network as two `openvino.Model`s, convolutions and aggregation.
+
+    Traced by Keras' own OpenVINO backend, or converted where Keras already runs on TensorFlow.
+    """
     keras = _keras(None if "keras" in sys.modules else "openvino")
+    network = _build(weights)
+    between = network.get_layer("gvlad_pool").input
+    parts = keras.Model(network.inputs, between), keras.Model(between, network.output)
+    export = {"openvino": _trace, "tensorflow": _convert}.get(keras.backend.backend())
+    if export is None:
+        raise ConfigurationError(f"Keras runs on {keras.backend.backend()!r}, from which nothing goes to OpenVINO")
+    return export(parts[0]), export(parts[1])
+
+
+def _trace(model: Any) -> Any:
+    """Run a Keras model of the OpenVINO backend on symbolic inputs, of which the shapes may be free."""
     import openvino
+    from keras.src.backend.openvino.core import OpenVINOKerasTensor
     from openvino import opset13
 
-    network = _build(weights)
-    if keras.backend.backend() != "openvino":
-        return openvino.convert_model(network)
-    from keras.src.backend.openvino.core import OpenVINOKerasTensor
+    parameters = [
+        opset13.parameter(
+            openvino.PartialShape([-1 if size is None else size for size in tensor.shape]),
+            openvino.Type.i32 if tensor.dtype == "int32" else openvino.Type.f32,
+        )
+        for tensor in model.inputs
+    ]
+    outputs = model([OpenVINOKerasTensor(parameter.output(0)) for parameter in parameters], training=False)
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return openvino.Model([tensor.output for tensor in outputs], parameters)
 
-    shape = openvino.PartialShape([-1, weights.config.bins, -1, 1])
-    spectrograms = opset13.parameter(shape, openvino.Type.f32, name="spectrogram")
-    frames = opset13.parameter(openvino.PartialShape([-1]), openvino.Type.i32, name="frames")
-    inputs = [OpenVINOKerasTensor(node.output(0)) for node in (spectrograms, frames)]
-    vectors = network(inputs, training=False)
-    return openvino.Model([vectors.output], [spectrograms, frames], weights.card.name)
 
+def _convert(model: Any) -> Any:
+    """The same by way of TensorFlow. The converter adds outputs of its own behind ours: they are cut off."""
+    import openvino
+    import tensorflow as tf
 
-def usable_processors() -> int:
-    """Processors that this process may use: its affinity, bounded by the container's quota (cgroup 2)."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return count
+    signature = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{i}") for i, t in enumerate(model.inputs)]
+    function = tf.function(lambda *inputs: model(list(inputs), training=False), input_signature=signature)
+    graph = openvino.convert_model(function.get_concrete_function())
+    return openvino.Model(graph.get_results()[: len(model.outputs)], graph.get_parameters())
 
 
 def _build(weights: Weights) -> Any:
@@ -168,7 +191,7 @@ def _choose_device(device: str, runtime: str) -> str:
         if device == "gpu" or runtime == "tensorflow":
             raise ConfigurationError("TensorFlow is not installed: pip install 'speaker-tasks[gpu]'")
         return "cpu"
-    if device == "cpu" or (device == "auto" and not _gpu_visible()):
+    if device == "cpu" or (device == "auto" and not has_gpu()):
         return "cpu"
     _keras("tensorflow")
     import tensorflow as tf
@@ -178,12 +201,6 @@ def _choose_device(device: str, runtime: str) -> str:
     if device == "gpu":
         raise ConfigurationError("no GPU that TensorFlow can use is visible (CUDA_VISIBLE_DEVICES, driver, packages)")
     return "cpu"
-
-
-def _gpu_visible() -> bool:
-    """A cheap look, so that CPU machines never import TensorFlow to find out."""
-    masked = os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1")
-    return not masked and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _prepare_devices(tf: Any, threads: int) -> None:
@@ -199,11 +216,7 @@ def _prepare_devices(tf: Any, threads: int) -> None:
 def _cpu_precision(precision: str) -> str:
     if precision != "auto":
         return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "f32"
-    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "f32"
+    return "bf16" if has_fast_bf16() else "f32"
 
 
 def _gpu_precision(tf: Any, precision: str) -> str:
