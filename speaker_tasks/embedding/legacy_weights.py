@@ -7,19 +7,24 @@ out by `layout`, with the shapes, so that any other file is told apart before a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from speaker_tasks.embedding.members import VGG
-from speaker_tasks.embedding.weights import Tensors
-from speaker_tasks.errors import WeightsMissing, WeightsRefused
+from speaker_tasks.embedding.weights import SUFFIX, Card, Tensors, registry, write
+from speaker_tasks.errors import Unavailable, WeightsMissing, WeightsRefused
 
 URL = "https://github.com/taylorlu/Speaker-Diarization/raw/master/ghostvlad/pretrained/weights.h5"
 GIT_BLOB_ID = "369d34b9d1e1558bcf4894ad89a380747e99eb74"
 """SHA-1 of `blob <size>\\0` and the content, as Git has it, in the public repositories that carry the file."""
+MOST_BYTES = 64 << 20
+"""The file has 31 MB; a server that sends far more sends something else."""
+TIMEOUT_SECONDS = 30.0
 DETAILS = {
     "title": "Thin ResNet-34 with GhostVLAD, the published weights",
     "paper": "Xie et al., Utterance-level Aggregation for Speaker Recognition in the Wild, ICASSP 2019",
@@ -27,6 +32,7 @@ DETAILS = {
     "licence": "CC BY 4.0",
     "metrics": {"VoxCeleb1-O EER, as published": 0.0322},
 }
+UNVERIFIED = {"title": "Weights in the layout of the published ones, not verified"}
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -37,6 +43,48 @@ class Variable(NamedTuple):
     name: str
     path: str
     shape: tuple[int, ...]
+
+
+def install(
+    data_dir: Path,
+    source: Path | None = None,
+    *,
+    verify: bool = True,
+    url: str = URL,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Card:
+    """Register the published weights under `data_dir` as the model `vgg`: from the file `source`, else downloaded.
+
+    `progress` hears bytes done and in all. Raises Unavailable without network, WeightsMissing, WeightsRefused.
+    """
+    folder = registry(data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        if source is None:
+            source = Path(scratch) / "weights.h5"
+            download(url, source, progress)
+        tensors = read_legacy(source, verify=verify)
+    return write(folder / f"{VGG.name}{SUFFIX}", VGG, tensors, details=DETAILS if verify else UNVERIFIED)
+
+
+def download(url: str, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Save what `url` gives. Raises Unavailable in one line when that fails."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+            _copy(answer, file, int(answer.headers.get("Content-Length") or 0), progress)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise Unavailable(f"cannot download {url} ({reason}); a copy of the file goes by --from FILE") from error
+
+
+def _copy(answer: BinaryIO, file: BinaryIO, total: int, progress: Callable[[int, int], None]) -> None:
+    done = 0
+    while chunk := answer.read(1 << 18):
+        done += len(chunk)
+        if done > MOST_BYTES:
+            raise WeightsRefused(f"the server sends more than {MOST_BYTES >> 20} MB: this is not the published file")
+        file.write(chunk)
+        progress(done, max(total, done))
 
 
 def read_legacy(path: Path, *, verify: bool = True) -> Tensors:

@@ -1,0 +1,57 @@
+"""`speaker-tasks weights`: which models are present, and the published `vgg` weights in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from speaker_tasks.commands.edge import console, load_settings
+from speaker_tasks.errors import NotFound, WeightsRefused
+
+app = typer.Typer(help="Weights of the models: list them, fetch the published ones.", no_args_is_help=True)
+
+
+@app.command("fetch")
+def fetch(
+    model: Annotated[str, typer.Argument(help="The model to fetch: vgg.")],
+    source: Annotated[Path | None, typer.Option("--from", help="The published file, if you have it already.")] = None,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Take any file of that layout, not the published one only.")
+    ] = False,
+) -> None:
+    """Download the published weights, verify and convert them once; SPEAKER_MODEL=vgg uses them."""
+    from speaker_tasks.embedding import legacy_weights
+    from speaker_tasks.embedding.weights import registry
+
+    if model != legacy_weights.VGG.name:
+        raise NotFound(f"no published weights are known for {model!r}; vgg can be fetched")
+    data_dir = load_settings().data_dir
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+    with Progress(*columns, console=console, transient=True, disable=source is not None) as progress:
+        bar = progress.add_task("download", total=None)
+        card = legacy_weights.install(
+            data_dir,
+            source,
+            verify=not allow_unverified,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    console.print(f"{card.model_id} is in {registry(data_dir)}; SPEAKER_MODEL=vgg uses it")
+
+
+@app.command("list")
+def list_models() -> None:
+    """The models present, with their ids and licences."""
+    from speaker_tasks.embedding.weights import read, registered
+
+    table = Table("model", "id", "licence", "file", box=None)
+    for name, path in sorted(registered(load_settings().data_dir).items()):
+        try:
+            card = read(path).card
+            table.add_row(name, card.model_id, str(card.details.get("licence", "")), str(path))
+        except WeightsRefused as error:
+            table.add_row(name, "damaged", "", error.message)
+    console.print(table)
