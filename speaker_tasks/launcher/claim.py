@@ -15,7 +15,7 @@ from speaker_tasks.errors import Conflict
 
 @dataclass(frozen=True)
 class Running:
-    """What a running stack wrote about itself. `redis_url` may hold a password: the note is readable by its user only."""
+    """What a running stack wrote about itself. The URL may hold a password: only its user may read the note."""
 
     pid: int
     redis_url: str
@@ -58,7 +58,7 @@ class Claim:
         running = _read_note(self.data_dir)
         if running is None:
             return f"another process is starting the stack in {self.data_dir}"
-        return f"already running here at {running.web_url} (stop it with Ctrl-C in its terminal, or: kill {running.pid})"
+        return f"already running at {running.web_url}; stop it with Ctrl-C in its terminal, or: kill {running.pid}"
 
 
 def running_stack(data_dir: Path) -> Running | None:
@@ -66,10 +66,9 @@ def running_stack(data_dir: Path) -> Running | None:
     path = _lock_path(data_dir)
     if not path.exists():
         return None
-    with open(path, "r+") as file:
-        with contextlib.suppress(OSError):
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return None
+    with open(path, "r+") as file, contextlib.suppress(OSError):
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
     return _read_note(data_dir)
 
 

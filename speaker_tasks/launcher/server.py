@@ -1,4 +1,4 @@
-"""The embedded Redis-protocol server: a private process on a free loopback port, with a folder and a password of its own."""
+"""The embedded Redis-protocol server: a process on a free loopback port, with a folder and a password of its own."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def tethered(command: list[str], number: int = signal.SIGTERM, parent: int | Non
 def main(argv: list[str]) -> None:
     """Tie this process to its parent, then become the command."""
     die_with_parent(int(argv[0]), int(argv[1]))
-    os.execvp(argv[2], argv[2:])
+    os.execvp(argv[2], argv[2:])  # noqa: S606 (no shell is what we want)
 
 
 if __name__ == "__main__":

@@ -94,12 +94,14 @@ class TetheredProcess(Process):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.cmd: str
         self._manager_pid = os.getpid()
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run the command. Honcho calls this in a process of its own, forked from the manager's."""
         die_with_parent(signal.SIGKILL, self._manager_pid)
-        self.cmd = "exec " + shlex.join(tethered(["/bin/sh", "-c", f"exec {self.cmd}"], signal.SIGKILL))
+        command = ["/bin/sh", "-c", f"exec {self.cmd}"]
+        self.cmd = "exec " + shlex.join(tethered(command, signal.SIGKILL))
         super().run(*args, **kwargs)
 
 

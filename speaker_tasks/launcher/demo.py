@@ -1,0 +1,202 @@
+"""`make demo`: the whole service in a temporary place; it enrols people and recognises clips it has not heard."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from banks.active import ActiveMode
+from banks.store import BankStore
+from enrollment.folder import scan
+from enrollment.manifest import Entry, Manifest
+from speaker_tasks.client import TaskClient, outcome
+from speaker_tasks.embedding.audio import decode
+from speaker_tasks.errors import NotFound, SpeakerTasksError, Unavailable, UnsupportedAudio, Unusable
+from speaker_tasks.launcher.procfile import environment, read_procfile
+from speaker_tasks.launcher.readiness import wait_until_ready
+from speaker_tasks.launcher.server import free_port
+from speaker_tasks.launcher.services import Services
+from speaker_tasks.launcher.up import with_redis
+from speaker_tasks.settings import Settings
+
+DEMO = Path(__file__).resolve().parents[2] / "banks" / "demo"
+SPEAKERS = DEMO / "speakers"
+REQUEST = DEMO / "request.json"
+"""The body of `POST /speaker` for one of the demo's clips."""
+ENROLL_SECONDS = 3600.0
+ANSWER_SECONDS = 60.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service said of one clip that it had not heard."""
+
+    clip: str
+    speaker: str
+    name: str
+    score: str
+    milliseconds: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it named the speaker."""
+        return self.name == self.speaker
+
+
+def run_demo(settings: Settings, data: Path | None, console: Console) -> int:
+    """Run the demo on the folder `data`, or on the synthetic speakers: 0 if every answer is right, else 1."""
+    source = data or SPEAKERS
+    manifest, held_out, alone = leave_one_out(scan(source))
+    if not held_out:
+        raise Unusable(f"{source} has no speaker with two recordings: nothing would be left to recognise")
+    for speaker in alone:
+        console.print(f"{speaker} has only one recording: enrolled, not recognised")
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stop_cleanly_on_sigterm()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speaker-demo-")))
+        settings = with_redis(_demo_settings(settings, folder, source), stack)
+        services = stack.enter_context(Services(read_procfile(), environment(settings), folder))
+        with console.status("starting web, worker and Flower"):
+            ready = wait_until_ready(settings, give_up=services.ended)
+        console.print(f"ready in {time.monotonic() - started:.1f} s: model {ready['model']} on {ready['device']}")
+        web = stack.enter_context(closing(Web(settings)))
+        stack.enter_context(_active_bank(TaskClient(settings), manifest, services, web, console))
+        answers = _answers(web, held_out, console)
+    _report(answers, console)
+    return 0 if answers and all(answer.right for answer in answers) else 1
+
+
+def _answers(web: Web, clips: Sequence[Entry], console: Console) -> list[Answer]:
+    answers = []
+    for clip in track(clips, "recognising clips that were not enrolled", console=console, transient=True):
+        try:
+            answers.append(_recognise(web, clip))
+        except UnsupportedAudio as error:
+            console.print(f"{clip.row} is left out: {error.message}")
+    return answers
+
+
+def leave_one_out(manifest: Manifest) -> tuple[Manifest, list[Entry], list[str]]:
+    """What to enrol, the last clip of each speaker to recognise, and the speakers who have but one clip."""
+    clips: dict[str, list[Entry]] = {}
+    for entry in manifest.entries:
+        clips.setdefault(entry.speaker, []).append(entry)
+    held_out = {speaker: mine.pop() for speaker, mine in clips.items() if len(mine) > 1}
+    left = [entry for mine in clips.values() for entry in mine]
+    alone = [speaker for speaker in clips if speaker not in held_out]
+    return Manifest.of(left, manifest.skipped, manifest.speakers), list(held_out.values()), alone
+
+
+def stop_cleanly_on_sigterm() -> None:
+    """Make SIGTERM and SIGHUP end the process as Ctrl-C does: through the clean-up."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
+
+
+def _demo_settings(settings: Settings, folder: Path, data: Path) -> Settings:
+    """Free ports, a data folder that is thrown away, and leave to read the recordings."""
+    changes = {
+        "data_dir": folder,
+        "data_roots": (*settings.data_roots, data.resolve()),
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "flower_port": free_port(),
+    }
+    return settings.model_copy(update=changes)
+
+
+@contextmanager
+def _active_bank(
+    client: TaskClient, manifest: Manifest, services: Services, web: Web, console: Console
+) -> Iterator[None]:
+    """A bank of the manifest's speakers, made through the queue, as the current mode; afterwards all is as before.
+
+    It matters where the user's own Redis was given.
+    """
+    store, name = BankStore(client.redis), f"demo-{secrets.token_hex(4)}"
+    before = ActiveMode(store).mode()
+    try:
+        _enroll(client, name, manifest, services, console)
+        web.post("/ModifyFeatsMode", {"feats_mode": name})
+        yield
+        web.post("/ModifyFeatsMode", {"feats_mode": before})
+    finally:
+        with suppress(NotFound):
+            store.delete(name)
+
+
+def _enroll(client: TaskClient, bank: str, manifest: Manifest, services: Services, console: Console) -> None:
+    started = time.monotonic()
+    job = client.enroll({"bank": bank}, bank=bank, manifest=manifest.to_dict())
+    work = f"{len(manifest.speakers)} speakers from {len(manifest.entries)} clips"
+    with console.status(f"enrolling {work}"):
+        while not (job := client.long_jobs.get(job.id)).over:
+            if reason := services.ended():
+                raise Unavailable(reason)
+            if time.monotonic() - started > ENROLL_SECONDS:
+                raise Unavailable(f"the enrollment has not ended after {ENROLL_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+    outcome(job)
+    console.print(f"enrolled {work} through the queue in {time.monotonic() - started:.1f} s")
+
+
+def _recognise(web: Web, clip: Entry) -> Answer:
+    """What the service says of one clip. Raises what `decode` raises."""
+    samples = decode(Path(clip.path))
+    body = {"speaker": np.round(samples.astype(float), 5).tolist()}
+    started = time.monotonic()
+    said = web.post("/speaker", body)
+    took = 1e3 * (time.monotonic() - started)
+    return Answer(Path(clip.path).name, clip.speaker, said["name"], said["score"], took)
+
+
+class Web:
+    """One kept-alive connection to the web process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = http.client.HTTPConnection(settings.host, settings.port, timeout=ANSWER_SECONDS)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The JSON answer; raises SpeakerTasksError if it is not a 200."""
+        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        said = json.loads(answer.read())
+        if answer.status != HTTPStatus.OK:
+            raise SpeakerTasksError(f"{path} answered {answer.status}: {said.get('error', said)}")
+        return said
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _report(answers: Sequence[Answer], console: Console) -> None:
+    table = Table("clip", "answer", "score", "", "ms", title="Clips that were not enrolled")
+    table.columns[4].justify = "right"
+    for answer in answers:
+        verdict = "[green]right[/]" if answer.right else "[red]wrong[/]"
+        clip = f"{answer.speaker}/{answer.clip}"
+        table.add_row(clip, answer.name, answer.score, verdict, f"{answer.milliseconds:.0f}")
+    console.print(table)
+    console.print(f"{sum(answer.right for answer in answers)} of {len(answers)} right")
