@@ -1,0 +1,1 @@
+"""Sound in, unit vector out. Knows nothing of Celery, Flask or Redis."""
