@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -133,7 +133,7 @@ class _Unreadable(Exception):
     """This decoder cannot read on."""
 
 
-def _soundfile_blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
+def _soundfile_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             while len(block := file.read(file.samplerate * BLOCK_SECONDS, dtype="float32")):
@@ -142,7 +142,7 @@ def _soundfile_blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
         raise _Unreadable(str(error)) from error
 
 
-def _av_blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
+def _av_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
     import av  # 60 ms, for the few formats that soundfile does not read
 
     try:

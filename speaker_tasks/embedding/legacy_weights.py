@@ -11,7 +11,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -151,7 +151,7 @@ def _variable(layer: str, name: str, shape: tuple[int, ...]) -> Variable:
     return Variable(layer, name, f"{layer.replace('/', '__')}/{name}", shape)
 
 
-def _tensor(file, variable: Variable) -> np.ndarray:
+def _tensor(file: Any, variable: Variable) -> np.ndarray:
     """Keras 2 lists a layer's tensors in the attribute `weight_names`, as `<scope>/<name>:0`."""
     group = file[variable.layer]
     for listed in group.attrs["weight_names"]:
