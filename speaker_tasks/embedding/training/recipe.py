@@ -1,0 +1,65 @@
+"""A training recipe: everything that decides what a run learns, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers of one training run; the defaults are those of the shipped compact weights."""
+
+    network: str = "compact"
+    speeds: tuple[float, ...] = (1.0, 0.9, 1.1)
+    """Speech at each of these rates; a rate other than 1 makes new speakers."""
+    rooms: bool = True
+    """Whether each speed also has a degraded copy: rooms, telephone bands, codecs."""
+
+    batch_size: int = 64
+    crop_frames: tuple[int, ...] = (100, 120, 150, 200)
+    """Lengths of crops in frames of 10 ms; one length a batch. Shorter clips are masked, not repeated."""
+    final_crop_frames: tuple[int, ...] = (150, 200, 250, 300)
+    final_share: float = 0.2
+    """The last part of the run, which uses the longer crops."""
+    noise_probability: float = 0.6
+    snr_db: tuple[float, float] = (3.0, 20.0)
+    babble_share: float = 0.4
+    frequency_mask_bins: int = 8
+    time_mask_frames: int = 25
+
+    minutes: float = 0.0
+    """Length of the run by the clock; the learning rate follows it. 0: by `steps`."""
+    steps: int = 20_000
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warm_up: float = 0.05
+    """Share of the run in which the learning rate and the margin grow."""
+    average_decay: float = 0.999
+
+    margin_weight: float = 0.3
+    margin: float = 0.2
+    scale: float = 30.0
+    teacher_weight: float = 5.0
+    similarity_weight: float = 10.0
+    speaker_mean_share: float = 0.4
+    """How much of a clip's target vector is the mean of its speaker's vectors."""
+
+    validate_minutes: float = 8.0
+    seed: int = 1
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a TOML file of the fields above; an unknown key is an error that names it."""
+        values = tomllib.loads(path.read_text("utf-8"))
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"{path}: unknown keys {unknown}; known are {sorted(known)}")
+        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**frozen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON, for the weights' card."""
+        return asdict(self)
