@@ -39,7 +39,7 @@ def read_clips(redis: Redis, pointer: str, owned: Sequence[Sequence[str]], size:
         if None in raw or None in told:
             return None
         vectors[start : start + len(batch)] = np.frombuffer(b"".join(raw), np.float32).reshape(-1, size)  # type: ignore[arg-type]
-        info.extend(json.loads(entry) for entry in told)  # type: ignore[union-attr, arg-type]
+        info.extend(json.loads(entry) for entry in told)  # type: ignore[arg-type]
     return Clips(
         keys=tuple(keys),
         owners=np.repeat(np.arange(len(owned)), [len(row) for row in owned]).astype(np.int64),

@@ -118,6 +118,20 @@ class JobStore:
         keys = [self._key(job_id), self.report_template.format(id=job_id)]
         return bool(self._record(keys, [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl]))
 
+    def entries(self, job_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those entries of the report that are there already, by their keys."""
+        if not keys:
+            return {}
+        stored: Any = self.client.hmget(self.report_template.format(id=job_id), list(keys))
+        return {key: orjson.loads(entry) for key, entry in zip(keys, stored, strict=True) if entry is not None}
+
+    def amend(self, job_id: str, entries: dict[str, dict[str, Any]]) -> None:
+        """Write entries of the report, new or again, without counting them."""
+        if entries:
+            key = self.report_template.format(id=job_id)
+            self.client.hset(key, mapping={name: orjson.dumps(entry) for name, entry in entries.items()})
+            self.client.expire(key, self.ttl)
+
     def report(self, job_id: str) -> list[dict[str, Any]]:
         """The report's entries, in the order of their keys."""
         stored = self.client.hgetall(self.report_template.format(id=job_id))

@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = 64 * 1024 * 1024
     max_audio_seconds: float = 300.0
 
+    # Enrollment
+    max_recording_seconds: float = Field(default=4 * 3600, gt=0)
+    """The longest recording that is enrolled; read in pieces, so that memory stays flat."""
+
+    max_upload_bytes: int = Field(default=1024**3, ge=1)
+    """What the command line may send to Redis for one enrollment of a folder that the workers cannot read."""
+
     # The worker
     concurrency: int = Field(default=4, ge=1)
     """Threads that decode, measure and match; the network has one thread of its own."""

@@ -1,0 +1,213 @@
+"""Enrollment tasks: a source is cut into chunks, chunks embed their recordings, the last one's end assembles the bank.
+
+Each task may run twice (delivery is at least once): a recording's outcome is counted once, by its number in the job;
+the bank's new version is written once, by the job's id. A crash at any point leaves the old version serving. Between
+two recordings a chunk stands back for whoever waits for a recognition: it sends itself again and returns.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import orjson
+import redis
+from celery import shared_task
+from celery.exceptions import Reject
+from celery.utils.log import get_task_logger
+
+from banks.names import clean_bank_name
+from enrollment.folder import scan
+from enrollment.manifest import Entry, Manifest
+from enrollment.report import Outcome, Reason, reason_of
+from enrollment.roots import inside
+from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE
+from speaker_tasks.errors import Malformed, SpeakerTasksError, Unavailable, Unusable
+from speaker_tasks.outbox import Message
+from speaker_tasks.tasks import assemble
+from speaker_tasks.tasks.context import WorkerContext, current
+from speaker_tasks.tasks.plan import Numbered, Plan, Request
+from speaker_tasks.tasks.recordings import PAYLOAD, Embedded, Run
+
+logger = get_task_logger(__name__)
+
+CHUNK_TASK = "speaker_tasks.enroll_chunk"
+FINISH_TASK = "speaker_tasks.enroll_finish"
+
+Step = Callable[[WorkerContext, str, Any], None]
+
+
+def step(work: Step) -> Callable[..., dict[str, Any]]:
+    """Make a step of an enrollment a task's body: an error of our tree ends the job.
+
+    A Redis server that is away, or a network that does not answer, sends the message back.
+    """
+
+    @wraps(work)
+    def run(job_id: str, **arguments: Any) -> dict[str, Any]:
+        context = current()
+        try:
+            if not context.jobs.start(job_id):
+                _clean(context, job_id)
+                return {"ok": True, "skipped": "the job had ended"}
+            error = _attempt(work, context, job_id, arguments)
+            if error is not None:
+                context.jobs.finish(job_id, "failed", error=error)
+                _clean(context, job_id)
+        except (redis.ConnectionError, redis.TimeoutError, Unavailable) as away:
+            time.sleep(1)
+            raise Reject(f"cannot be done now: {away}", requeue=True) from away
+        return {"ok": False, "error": error} if error else {"ok": True}
+
+    return run
+
+
+@shared_task(name="speaker_tasks.enroll_start")
+@step
+def enroll_start(context: WorkerContext, job_id: str, arguments: dict[str, Any]) -> None:
+    """Read the source, cut it into chunks, send them."""
+    request = _request(arguments)
+    plan = _plan(context, job_id)
+    head = plan.head() or plan.write(request, read_source(context, request.source))
+    if not head.recordings:
+        raise Unusable("the source holds no recording", skipped=len(head.skipped))
+    context.jobs.set_total(job_id, head.recordings)
+    context.jobs.amend(job_id, {f"~{number:07d}": outcome for number, outcome in enumerate(head.skipped)})
+    for chunk in range(head.chunks):
+        _send(context, job_id, CHUNK_TASK, chunk=chunk)
+
+
+@shared_task(name=CHUNK_TASK)
+@step
+def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any]) -> None:
+    """Embed the recordings of one chunk that were not embedded before."""
+    plan = _plan(context, job_id)
+    chunk = plan.chunk(arguments["chunk"])
+    done = context.jobs.entries(job_id, [one.key for one in chunk])
+    todo = {one.key: one.entry for one in chunk if one.key not in done}
+    for embedded in Run(context).over(todo.items(), lambda: _stand_back(context, job_id)):
+        entry = todo.pop(embedded.key)
+        _record(context, plan, job_id, entry, embedded)
+    if context.jobs.get(job_id).over:
+        return
+    if todo:
+        _send(context, job_id, CHUNK_TASK, chunk=arguments["chunk"])
+    elif _all_recorded(context, job_id):
+        _send(context, job_id, FINISH_TASK)
+
+
+@shared_task(name=FINISH_TASK)
+@step
+def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any]) -> None:
+    """Write the bank's new version and end the job."""
+    plan = _plan(context, job_id)
+    head = plan.head()
+    if head is None:
+        return  # the job has ended meanwhile
+    everything = plan.all(head)
+    outcomes, clips = _gather(context, plan, job_id, everything)
+    if not clips:
+        names = ", ".join(head.speakers)
+        raise Unusable(f"no usable recording of {names}", speakers=list(head.speakers))
+    assembled = assemble.assemble(clips)
+    outcomes.update(assembled.amended)
+    context.jobs.amend(job_id, {key: outcome.to_dict() for key, outcome in assembled.amended.items()})
+    model = context.embedder.model_id
+    version = assemble.write(context.banks, head, assembled, model, job_id)
+    result = assemble.result(head, list(outcomes.values()), version, model, len(assembled.labels))
+    state = "partial" if result["speakers_without"] else "succeeded"
+    context.jobs.finish(job_id, state, result=result)  # type: ignore[arg-type]
+    _clean(context, job_id)
+
+
+def read_source(context: WorkerContext, source: dict[str, Any]) -> Manifest:
+    """The manifest of a source. Raises `Malformed` for an unknown kind, and what reading it raises."""
+    match source:
+        case {"folder": str(folder)}:
+            return scan(inside(folder, context.settings.data_roots))
+        case {"manifest": str(key)}:
+            return Manifest.from_dict(orjson.loads(context.audio.get(key)))
+    raise Malformed(f"a source is a folder or a manifest; got {sorted(source)}")
+
+
+def _attempt(work: Step, context: WorkerContext, job_id: str, arguments: Any) -> dict[str, Any] | None:
+    try:
+        work(context, job_id, arguments)
+    except (redis.ConnectionError, redis.TimeoutError, Unavailable):
+        raise
+    except SpeakerTasksError as error:
+        return error.to_dict()
+    except Exception:
+        logger.exception("an enrollment failed for a reason that is ours")
+        return SpeakerTasksError("internal error; the worker's log has the reason").to_dict()
+    return None
+
+
+def _request(arguments: dict[str, Any]) -> Request:
+    try:
+        request = Request(**arguments)
+    except TypeError as error:
+        raise Malformed(f"not an enrollment: {error}") from None
+    if request.mode not in assemble.MODES:
+        raise Malformed(f"there is no mode {request.mode!r}; there is {', '.join(assemble.MODES)}")
+    clean_bank_name(request.bank)
+    return request
+
+
+def _record(context: WorkerContext, plan: Plan, job_id: str, entry: Entry, embedded: Embedded) -> None:
+    outcome = Outcome(entry.speaker, entry.path, Reason.ENROLLED, row=entry.row, seconds=embedded.seconds)
+    if embedded.error is not None:
+        reason, message = reason_of(embedded.error), embedded.error.message
+        outcome = Outcome(entry.speaker, entry.path, reason, message, entry.row, embedded.seconds)
+    elif embedded.vector is not None:
+        plan.keep_vector(embedded.key, embedded.vector)
+    told = {**outcome.to_dict(), "hash": embedded.hash}
+    context.jobs.record(job_id, embedded.key, told, ok=outcome.enrolled)
+
+
+def _gather(
+    context: WorkerContext, plan: Plan, job_id: str, everything: list[Numbered]
+) -> tuple[dict[str, Outcome], list[assemble.Clip]]:
+    told = context.jobs.entries(job_id, [one.key for one in everything])
+    outcomes = {key: Outcome.from_dict(entry) for key, entry in told.items()}
+    enrolled = [one for one in everything if one.key in outcomes and outcomes[one.key].enrolled]
+    vectors = plan.vectors([one.key for one in enrolled])
+    clips = [
+        assemble.Clip(one, str(told[one.key]["hash"]), outcomes[one.key].seconds, vector)
+        for one, vector in zip(enrolled, vectors, strict=True)
+        if vector is not None
+    ]
+    return outcomes, clips
+
+
+def _stand_back(context: WorkerContext, job_id: str) -> bool:
+    """Whether the chunk should stop here: someone waits for a recognition, or the job was canceled."""
+    return bool(context.redis.llen(RECOGNIZE_QUEUE)) or context.jobs.get(job_id).over
+
+
+def _all_recorded(context: WorkerContext, job_id: str) -> bool:
+    job = context.jobs.get(job_id)
+    return job.done + job.failed >= job.total
+
+
+def _clean(context: WorkerContext, job_id: str) -> None:
+    """Delete what only a running enrollment needs: its plan, and bytes that were uploaded for it."""
+    plan = _plan(context, job_id)
+    head = plan.head()
+    if head is not None:
+        paths = [one.entry.path for one in plan.all(head) if one.entry.path.startswith(PAYLOAD)]
+        uploaded = [path.removeprefix(PAYLOAD) for path in paths]
+        context.audio.delete(*uploaded, *filter(None, [head.request.source.get("manifest")]))
+        plan.forget()
+
+
+def _plan(context: WorkerContext, job_id: str) -> Plan:
+    return Plan(context.redis, job_id, context.settings.job_ttl)
+
+
+def _send(context: WorkerContext, job_id: str, task: str, **arguments: Any) -> None:
+    message_id = f"{job_id}.{secrets.token_hex(6)}"
+    context.outbox.send(Message(message_id, task, ENROLL_QUEUE, {"job_id": job_id, **arguments}))
