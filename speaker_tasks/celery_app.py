@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
@@ -121,7 +121,7 @@ def _messages(settings: Settings) -> dict[str, Any]:
         # The job's record holds the result; see jobs.py.
         "task_ignore_result": True,
         "result_expires": settings.result_ttl,
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": RECOGNIZE_QUEUE,
         "task_create_missing_queues": False,
         "task_routes": {"speaker_tasks.enroll_*": {"queue": ENROLL_QUEUE}},

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import redis
-from kombu.exceptions import OperationalError
 
 from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE, make_celery, redis_client
-from speaker_tasks.errors import Conflict, NoWorker, RedisAway, SpeakerTasksError, Unavailable, from_dict
+from speaker_tasks.errors import Conflict, NoWorker, RedisAway, Unavailable, from_dict
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
 from speaker_tasks.jobs import JobRecord, JobStore
+from speaker_tasks.outbox import Message, Outbox
 from speaker_tasks.payloads import Audio, RedisAudioStore
 from speaker_tasks.settings import Settings
 
@@ -30,6 +32,7 @@ class TaskClient:
         self.audio = RedisAudioStore(self.redis, settings.payload_ttl)
         self.short_jobs = JobStore(self.redis, settings.result_ttl)
         self.long_jobs = JobStore(self.redis, settings.job_ttl)
+        self.outbox = Outbox(self.celery, self.redis)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
 
     def recognize(self, audio: Audio) -> JobRecord:
@@ -43,8 +46,19 @@ class TaskClient:
     def enroll(self, about: dict[str, Any], **arguments: Any) -> JobRecord:
         """Start an enrollment; `about` goes into the job's record, `arguments` to the task."""
         job = self.long_jobs.create("enroll", about=about)
-        self._send(ENROLL_TASK, ENROLL_QUEUE, job, arguments)
+        message = Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments})
+        self.outbox.put(message)
+        self._publish(message)
         return job
+
+    def enroll_manifest(self, manifest: dict[str, Any], *, bank: str, **arguments: Any) -> JobRecord:
+        """Start the enrollment of a manifest (`Manifest.to_dict()`), whose paths the workers can read, into a bank."""
+        about = {"bank": bank, "recordings": len(manifest["entries"]), "speakers": len(manifest["speakers"])}
+        return self.enroll(about, bank=bank, source={"manifest": self.keep(orjson.dumps(manifest))}, **arguments)
+
+    def keep(self, payload: bytes) -> str:
+        """Keep bytes for as long as a long job may take: their key."""
+        return RedisAudioStore(self.redis, self.settings.job_ttl).put(payload)
 
     def wait(self, job: JobRecord, seconds: float) -> dict[str, Any] | None:
         """The result of a job that this process has just submitted, or None when the time runs out.
@@ -76,31 +90,28 @@ class TaskClient:
         return models[0]
 
     def _submit_audio(self, task: str, kind: str, audio: Audio) -> JobRecord:
-        waiting = int(self.redis.llen(RECOGNIZE_QUEUE))
+        waiting: Any = self.redis.llen(RECOGNIZE_QUEUE)
         if waiting >= self.settings.max_queued:
             raise Unavailable(f"{waiting} recognitions wait already; try again later", waiting=waiting, retry_after=5)
         pipe = self.redis.pipeline(transaction=False)
         key = self.audio.put(audio.pack(), pipeline=pipe)
         job = self.short_jobs.create(kind, start_within=self.settings.payload_ttl, pipeline=pipe)
+        message = Message(job.id, task, RECOGNIZE_QUEUE, {"job_id": job.id, "audio": key}, expires=job.expires)
+        self.outbox.put(message, pipeline=pipe)
         pipe.execute()
-        try:
-            self._send(task, RECOGNIZE_QUEUE, job, {"audio": key}, expires=self.settings.payload_ttl)
-        except SpeakerTasksError:
-            self.audio.delete(key)
-            raise
+        self._publish(message, drop=[key])
         return job
 
-    def _send(self, task: str, queue: str, job: JobRecord, arguments: dict[str, Any], **options: Any) -> None:
-        arguments = {"job_id": job.id, **arguments}
+    def _publish(self, message: Message, *, drop: Sequence[str] = ()) -> None:
+        """Send what was written down; if Redis does not take it, nothing of it is to stay."""
         try:
-            self.celery.send_task(task, kwargs=arguments, queue=queue, task_id=job.id, ignore_result=True, **options)
-        except (OperationalError, redis.RedisError) as error:
-            self._forget(job)
-            raise RedisAway("the Redis server does not take the job", retry_after=2) from error
-
-    def _forget(self, job: JobRecord) -> None:
-        with suppress(redis.RedisError):  # it expires by itself
-            self.short_jobs.forget(job.id)
+            self.outbox.publish(message)
+        except RedisAway:
+            with suppress(redis.RedisError):  # else it all expires by itself
+                self.outbox.begun(message.id)
+                self.short_jobs.forget(message.id)
+                self.audio.delete(*drop)
+            raise
 
 
 def outcome(job: JobRecord) -> dict[str, Any]:

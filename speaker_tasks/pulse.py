@@ -6,13 +6,16 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 import redis
 from celery.worker import state
 
+from speaker_tasks.celery_app import QUEUES
 from speaker_tasks.embedding.batcher import Metrics
 from speaker_tasks.errors import SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
+from speaker_tasks.outbox import Outbox
 from speaker_tasks.tasks.context import WorkerContext
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,26 @@ class Stall:
         return now - self._since > self.limit
 
 
+class Lost:
+    """Finds messages that lie nowhere, twice in a row and long after they were sent, and sends them again."""
+
+    def __init__(self, outbox: Outbox, patience: float, queues: Sequence[str]) -> None:
+        self.outbox, self.patience, self.queues = outbox, patience, queues
+        self._suspects: set[str] = set()
+        self._looked = float("-inf")
+
+    def look(self, now: float) -> None:
+        """Look, if half of the patience has passed since the last look."""
+        if now - self._looked < self.patience / 2:
+            return
+        self._looked = now
+        missing = self.outbox.missing(self.patience, self.queues)
+        for message in sorted(missing & self._suspects):
+            if self.outbox.send_again(message, self.patience):
+                logger.warning("task %s was lost on its way and is sent again", message)
+        self._suspects = missing
+
+
 class Pulse:
     """Beats every `heartbeat_seconds` from `start` to `stop`."""
 
@@ -47,6 +70,7 @@ class Pulse:
         self.registry = WorkerRegistry(context.redis, context.settings.heartbeat_seconds)
         self._stall = Stall(context.settings.stall_seconds)
         self._loaded = False
+        self._lost = Lost(context.outbox, context.settings.visibility_timeout, QUEUES)
         self._leaving, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -81,6 +105,7 @@ class Pulse:
         if not self._loaded:
             self._load_banks()
         touch_running(self.context.redis)
+        self._lost.look(time.monotonic())
         if self._leaving.is_set():
             self.registry.leave(self.record.id)
         else:

@@ -73,7 +73,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
 
     def start(**_: Any) -> None:
         try:
-            record = load(settings, queues)
+            record = load(app, settings, queues)
         except SpeakerTasksError as error:
             raise WorkerRefused(error) from None
         from speaker_tasks.pulse import Pulse
@@ -83,6 +83,11 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
 
     def ready(**_: Any) -> None:
         pulse[0].start()
+
+    def begin(task_id: str = "", **_: Any) -> None:
+        from speaker_tasks.tasks.context import current
+
+        current().outbox.begun(task_id)
 
     def leave(**_: Any) -> None:
         for one in pulse:
@@ -95,6 +100,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
     hooks: list[tuple[Any, Callable[..., None]]] = [
         (signals.worker_init, start),
         (signals.worker_ready, ready),
+        (signals.task_prerun, begin),
         (signals.worker_shutting_down, leave),
         (signals.worker_shutdown, stop),
     ]
@@ -103,7 +109,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
     return hooks
 
 
-def load(settings: Settings, queues: Sequence[str]) -> WorkerRecord:
+def load(app: Celery, settings: Settings, queues: Sequence[str]) -> WorkerRecord:
     """Load the model, run it once, and install the tasks' context: what the worker may then say of itself."""
     from speaker_tasks.embedding.embedder import Embedder
     from speaker_tasks.tasks import context
@@ -119,7 +125,7 @@ def load(settings: Settings, queues: Sequence[str]) -> WorkerRecord:
     )
     seconds = embedder.warm()
     logger.warning("model %s on %s is warm: first inference %.2f s", embedder.model_id, embedder.device, seconds)
-    built = context.build(settings, embedder)
+    built = context.build(app, settings, embedder)
     context.install(built)
     _check_redis(built)
     host, pid = socket.gethostname(), os.getpid()

@@ -24,7 +24,7 @@ def json_object(data: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if _has_constants(data):
+        if "infinity" in str(error) or _has_constants(data):
             raise NotFinite("the body holds NaN or Infinity; only finite numbers are taken") from None
         raise Malformed(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):

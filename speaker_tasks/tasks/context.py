@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import redis
+from celery import Celery
 
 from banks.active import ActiveMode
 from banks.store import BankStore
@@ -12,6 +13,7 @@ from speaker_tasks.celery_app import redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.jobs import JobStore
+from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore, RedisAudioStore
 from speaker_tasks.settings import Settings
 
@@ -29,6 +31,7 @@ class WorkerContext:
     redis: redis.Redis
     audio: AudioStore
     jobs: JobStore
+    outbox: Outbox
     banks: BankStore
     active: ActiveMode
 
@@ -36,7 +39,7 @@ class WorkerContext:
 _installed: list[WorkerContext] = []
 
 
-def build(settings: Settings, embedder: Embedder) -> WorkerContext:
+def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
     client = redis_client(settings, connections=settings.concurrency + SPARE_CONNECTIONS)
     banks = BankStore(client)
@@ -48,6 +51,7 @@ def build(settings: Settings, embedder: Embedder) -> WorkerContext:
         redis=client,
         audio=RedisAudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),
+        outbox=Outbox(app, client),
         banks=banks,
         active=active,
     )

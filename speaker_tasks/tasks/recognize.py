@@ -59,10 +59,11 @@ def run_job(job_id: str, key: str, work: Work) -> dict[str, Any]:
 
 
 def recognize_payload(context: WorkerContext, payload: bytes) -> dict[str, Any]:
-    """The four steps of a recognition. The bank is looked at first: one of another model costs no computing."""
+    """The steps of a recognition. The bank is looked at before the network runs: a wrong one costs no computing."""
+    samples = decode(context, payload)
     mode, bank = context.active.get()
     check_bank(bank, mode, context.embedder.model_id)
-    vector = context.batcher.embed(decode(context, payload), timeout=context.settings.stall_seconds)
+    vector = context.batcher.embed(samples, timeout=context.settings.stall_seconds)
     best = match_speakers(bank, vector)[0]
     return {
         "name": best.label,
@@ -80,13 +81,16 @@ def embed_payload(context: WorkerContext, payload: bytes) -> dict[str, Any]:
 
 
 def decode(context: WorkerContext, payload: bytes) -> np.ndarray:
-    """The payload as (T,) float32 samples at 16 kHz. Raises what `embedding.audio.decode` raises, and `Malformed`."""
+    """The payload as (T,) float32 samples at 16 kHz that a voice can be taken from.
+
+    Raises what `embedding.audio` raises in `decode` and `check`, and `Malformed`.
+    """
     audio = Audio.unpack(payload)
     if audio.encoding is Encoding.FILE:
-        return sound.decode(bytes(audio.data), max_seconds=context.settings.max_audio_seconds)
+        return sound.check(sound.decode(bytes(audio.data), max_seconds=context.settings.max_audio_seconds))
     if audio.rate != sound.SAMPLE_RATE:
         raise Malformed(f"bare samples are taken at {sound.SAMPLE_RATE} Hz, these have {audio.rate} Hz")
-    return audio.samples()
+    return sound.check(audio.samples())
 
 
 def check_bank(bank: Bank, mode: str, model: str) -> None:

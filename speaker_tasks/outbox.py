@@ -1,0 +1,117 @@
+"""The outbox: what was sent and has not begun, so that a message lost on its way is sent again.
+
+kombu takes a message off its Redis list (BRPOP) before it writes it down as taken. A worker that is killed between the
+two takes the message with it, and no visibility timeout brings it back. So whoever sends writes the message here first,
+and the task's start takes it away. What stays here long and lies neither in a queue nor among the taken is lost.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from speaker_tasks.errors import RedisAway
+
+UNACKED_KEY = "unacked"
+"""kombu's hash of the messages that were taken and not acknowledged."""
+_TASK_ID = re.compile(rb'\\?"id\\?": ?\\?"([^"\\]+)')
+
+
+@dataclass(frozen=True)
+class Message:
+    """One task on its way."""
+
+    id: str
+    task: str
+    queue: str
+    kwargs: dict[str, Any]
+    expires: float | None = None
+    """Seconds since 1970 after which nobody wants it any more."""
+
+
+class Outbox:
+    """Sends tasks and knows which have not begun: a hash of messages, and a sorted set of when each was sent."""
+
+    messages_key = "speaker:outbox"
+    times_key = "speaker:outbox:times"
+
+    def __init__(self, app: Celery, client: redis.Redis) -> None:
+        self.app, self.client = app, client
+        self._claim = client.register_script(_CLAIM)
+
+    def put(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> None:
+        """Write the message down; with a pipeline, when the caller executes it."""
+        pipe = self.client.pipeline() if pipeline is None else pipeline
+        pipe.hset(self.messages_key, message.id, orjson.dumps(asdict(message)))
+        pipe.zadd(self.times_key, {message.id: time.time()})
+        if pipeline is None:
+            pipe.execute()
+
+    def publish(self, message: Message) -> None:
+        """Send a message that was written down. Raises `RedisAway`; it is not written down then."""
+        seconds = None if message.expires is None else max(1.0, message.expires - time.time())
+        try:
+            self.app.send_task(
+                message.task,
+                kwargs=message.kwargs,
+                queue=message.queue,
+                task_id=message.id,
+                expires=seconds,
+                ignore_result=True,
+            )
+        except (OperationalError, redis.RedisError) as error:
+            raise RedisAway("the Redis server does not take the job", retry_after=2) from error
+
+    def send(self, message: Message) -> None:
+        """Write the message down and send it. Raises `RedisAway`."""
+        self.put(message)
+        self.publish(message)
+
+    def begun(self, message_id: str, *, pipeline: redis.client.Pipeline | None = None) -> None:
+        """The task has begun, or is not wanted any more: from here on it is the worker's."""
+        pipe = self.client.pipeline() if pipeline is None else pipeline
+        pipe.hdel(self.messages_key, message_id)
+        pipe.zrem(self.times_key, message_id)
+        if pipeline is None:
+            pipe.execute()
+
+    def missing(self, older_than: float, queues: Sequence[str]) -> set[str]:
+        """Ids that were sent `older_than` seconds ago and lie nowhere at this moment."""
+        old: Any = self.client.zrangebyscore(self.times_key, 0, time.time() - older_than)
+        if not old:
+            return set()
+        pipe = self.client.pipeline()
+        pipe.hvals(UNACKED_KEY)
+        for queue in queues:
+            pipe.lrange(queue, 0, -1)
+        lying = {found for stored in pipe.execute() for blob in stored for found in _TASK_ID.findall(blob)}
+        return {one.decode() for one in old if one not in lying}
+
+    def send_again(self, message_id: str, older_than: float) -> bool:
+        """Send a lost message once more; False if it has begun, expired, or another worker was first."""
+        now = time.time()
+        stored: Any = self._claim([self.messages_key, self.times_key], [message_id, now - older_than, now])
+        if stored is None:
+            return False
+        message = Message(**orjson.loads(stored))
+        if message.expires is not None and message.expires < now:
+            self.begun(message_id)
+            return False
+        self.publish(message)
+        return True
+
+
+_CLAIM = """
+local sent = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not sent or tonumber(sent) > tonumber(ARGV[2]) then return nil end
+redis.call('ZADD', KEYS[2], 'XX', ARGV[3], ARGV[1])
+return redis.call('HGET', KEYS[1], ARGV[1]) or nil
+"""

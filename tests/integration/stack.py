@@ -1,0 +1,157 @@
+"""A stack of real processes for tests: an embedded server, workers, gunicorn; free ports, stopped by process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from speaker_tasks.client import TaskClient
+from speaker_tasks.heartbeat import WorkerRecord
+from speaker_tasks.launcher.server import free_port
+from speaker_tasks.settings import Settings
+
+FAST: dict[str, Any] = {"heartbeat_seconds": 0.3, "visibility_timeout": 3}
+"""Settings that make tests short."""
+PROGRAMS = Path(sys.executable).parent
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
+
+
+def wait_for(what: str, ready: Callable[[], object], seconds: float = START_SECONDS) -> object:
+    """Ask until `ready` gives something true; fails with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := ready():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"after {seconds:g} s still waiting for {what}")
+
+
+@dataclass
+class Process:
+    """One program that a test started, and its log."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def stop(self) -> int:
+        """SIGTERM, then wait: the exit status."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                self.popen.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.popen.returncode
+
+    def kill(self) -> None:
+        """SIGKILL: as when a machine dies."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+@dataclass
+class Web:
+    """A gunicorn that answers at `url`."""
+
+    process: Process
+    url: str
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return requests.post(self.url + path, timeout=60, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, **options)
+
+
+@dataclass
+class Stack:
+    """One Redis server and what was started on it."""
+
+    folder: Path
+    redis_url: str
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """What a client in the test's own process uses."""
+        return Settings(redis_url=self.redis_url, data_dir=self.folder / "var", **FAST)
+
+    def client(self) -> TaskClient:
+        return TaskClient(self.settings)
+
+    def start(self, name: str, command: list[str], **environment: str) -> Process:
+        """Start a program with the stack's settings in its environment."""
+        fast = {f"SPEAKER_{key.upper()}": str(value) for key, value in FAST.items()}
+        env = {
+            **os.environ,
+            **fast,
+            "SPEAKER_REDIS_URL": self.redis_url,
+            "SPEAKER_DATA_DIR": str(self.folder / "var"),
+            **environment,
+        }
+        log = self.folder / f"{name}-{len(self.processes)}.log"
+        with log.open("wb") as out:
+            popen = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder)
+        process = Process(popen, log)
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *arguments: str, **environment: str) -> Process:
+        """Start a worker, without waiting for it."""
+        return self.start("worker", [str(PROGRAMS / "speaker-tasks"), "worker", *arguments], **environment)
+
+    def worker(self, *arguments: str, **environment: str) -> Process:
+        """Start a worker and wait until it says that it is warm."""
+        process = self.start_worker(*arguments, **environment)
+        self.wait_warm(process)
+        return process
+
+    def wait_warm(self, process: Process) -> WorkerRecord:
+        """Wait for the worker's own record."""
+        client = self.client()
+
+        def record() -> object:
+            assert process.popen.poll() is None, f"the worker ended:\n{process.log.read_text()}"
+            return next((worker for worker in client.workers() if worker.pid == process.pid), None)
+
+        found = wait_for("a warm worker", record)
+        assert isinstance(found, WorkerRecord)
+        return found
+
+    def web(self, *, workers: int = 2, threads: int = 8, **environment: str) -> Web:
+        """Start gunicorn and wait until it answers."""
+        port = free_port()
+        command = [str(PROGRAMS / "gunicorn"), "--worker-class", "gthread", "--no-control-socket"]
+        command += ["--workers", str(workers), "--threads", str(threads), "--bind", f"127.0.0.1:{port}", "web.wsgi:app"]
+        web = Web(
+            self.start("web", command, SPEAKER_WEB_THREADS=str(threads), **environment), f"http://127.0.0.1:{port}"
+        )
+
+        def answers() -> bool:
+            assert web.process.popen.poll() is None, f"gunicorn ended:\n{web.process.log.read_text()}"
+            try:
+                return web.get("/healthz").ok
+            except requests.ConnectionError:
+                return False
+
+        wait_for("gunicorn", answers)
+        return web
+
+    def stop(self) -> None:
+        """Stop all that was started, last first."""
+        for process in reversed(self.processes):
+            process.stop()

@@ -1,0 +1,227 @@
+"""What happens to requests when workers come late, are killed, stop, or when Redis goes away."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from speaker_tasks.client import TaskClient
+from speaker_tasks.errors import PayloadGone, UnusableAudio
+from speaker_tasks.jobs import JobRecord
+from speaker_tasks.launcher.server import free_port, server_binary
+from speaker_tasks.payloads import Audio
+from tests.integration.sounds import RATE, voice
+from tests.integration.stack import PROGRAMS, Stack, wait_for
+
+LONG_SECONDS = 280
+
+
+def long_clip() -> Audio:
+    """Minutes of sound: seconds of work."""
+    clip = np.tile(voice(1, seconds=4), LONG_SECONDS // 4)
+    return Audio.of_samples((clip * 32767).astype(np.int16), RATE)
+
+
+def ended(client: TaskClient, job: JobRecord, seconds: float = 90) -> JobRecord:
+    def over() -> JobRecord | None:
+        record = client.job(job.id)
+        return record if record.over else None
+
+    found = wait_for(f"the end of job {job.id}", over, seconds)
+    assert isinstance(found, JobRecord)
+    return found
+
+
+def running(client: TaskClient, jobs: list[JobRecord]) -> list[JobRecord]:
+    return [record for record in (client.job(job.id) for job in jobs) if record.state == "running"]
+
+
+def test_requests_wait_for_a_worker_that_comes_later(fresh: Stack) -> None:
+    patient, hasty = fresh.web(workers=1), fresh.web(workers=1, SPEAKER_WAIT_SECONDS="0.3")
+    body = {"speaker": voice(1).tolist()}
+    assert patient.get("/readyz").status_code == 503
+    assert patient.get("/readyz").json()["error"]["code"] == "no_worker"
+    assert "Retry-After" in patient.get("/readyz").headers
+
+    answers: list[requests.Response] = []
+    waiting = threading.Thread(target=lambda: answers.append(patient.post("/SpeakerFeats", json=body)))
+    waiting.start()
+    began = time.monotonic()
+    accepted = hasty.post("/SpeakerFeats", json=body)
+    assert time.monotonic() - began < 5
+    assert accepted.status_code == 202
+    job = accepted.json()["job"]
+    assert job["state"] == "queued"
+    assert accepted.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert hasty.get(accepted.headers["Location"]).json()["job"]["state"] == "queued"
+
+    fresh.worker()
+    waiting.join(timeout=60)
+    assert answers[0].status_code == 200, "the request that was queued before there was a worker is answered"
+    client = fresh.client()
+    ended(client, client.job(job["id"]))
+    later = hasty.get(accepted.headers["Location"]).json()["job"]
+    assert later["state"] == "succeeded"
+    assert later["result"]["feats"] == answers[0].json()["feats"]
+    assert hasty.get("/readyz").status_code == 200
+
+
+def test_the_tasks_of_a_killed_worker_are_done_by_another(fresh: Stack) -> None:
+    client = fresh.client()
+    victim = fresh.worker()
+    jobs = [client.embed(long_clip()) for _ in range(4)]
+    wait_for("a running job", lambda: running(client, jobs))
+    victim.kill()
+    killed = time.monotonic()
+    cut = running(client, jobs)
+    assert cut, "the worker was killed too late for this test to mean anything"
+    fresh.worker()
+    for job in jobs:
+        record = ended(client, job)
+        assert record.state == "succeeded", record.error
+        assert np.array(record.result["feats"]).shape == (1, 512)  # type: ignore[index]
+    visible = fresh.settings.visibility_timeout
+    assert time.monotonic() - killed > visible / 2, "the messages come back only after the visibility timeout"
+
+
+def test_sigterm_finishes_what_runs_and_gives_back_the_rest(fresh: Stack) -> None:
+    client = fresh.client()
+    first = fresh.worker(SPEAKER_CONCURRENCY="1")
+    jobs = [client.embed(long_clip()) for _ in range(3)]
+    wait_for("a running job", lambda: running(client, jobs))
+    begun = running(client, jobs)[0]
+    assert first.stop() == 0
+    assert client.job(begun.id).state == "succeeded"
+    assert client.workers() == [], "a worker that has stopped is not listed"
+    fresh.worker()
+    assert {ended(client, job).state for job in jobs} == {"succeeded"}
+
+
+def test_a_recording_that_expired_is_a_typed_failure_and_not_tried_again(fresh: Stack) -> None:
+    client = fresh.client()
+    job = client.embed(Audio.of_samples(voice(1), RATE))
+    client.audio.delete(*(key.decode() for key in client.redis.keys("speaker:audio:*")))
+    fresh.worker()
+    with pytest.raises(PayloadGone):
+        client.wait(job, 30)
+    assert client.job(job.id).error["code"] == "payload_gone"  # type: ignore[index]
+    time.sleep(fresh.settings.visibility_timeout + 1.5)
+    assert client.redis.hlen("unacked") == 0
+    assert client.redis.llen("recognize") == 0
+
+
+def test_audio_and_messages_are_gone_after_the_answer(stack: Stack) -> None:
+    client = stack.client()
+    assert client.wait(client.embed(Audio.of_samples(voice(1), RATE)), 30) is not None
+    with pytest.raises(UnusableAudio):
+        client.wait(client.embed(Audio.of_samples(np.zeros(RATE, np.float32), RATE)), 30)
+    assert client.redis.keys("speaker:audio:*") == []
+    wait_for("the acknowledgement", lambda: client.redis.hlen("unacked") == 0, 5)
+
+
+def test_a_canceled_job_is_not_run(fresh: Stack) -> None:
+    client = fresh.client()
+    job = client.embed(Audio.of_samples(voice(1), RATE))
+    assert client.cancel(job.id).state == "canceled"
+    fresh.worker()
+    wait_for("the message to be taken", lambda: client.redis.llen("recognize") == 0, 10)
+    wait_for("the audio to be dropped", lambda: not client.redis.keys("speaker:audio:*"), 10)
+    assert client.job(job.id).state == "canceled"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"SPEAKER_WEIGHTS": "/none/such.safetensors"}, "/none/such.safetensors"),
+        ({"SPEAKER_MODEL": "none-such", "SPEAKER_WEIGHTS": ""}, "none-such"),
+        ({"SPEAKER_DEVICE": "cpu", "GPU": "0"}, "contradicts"),
+        ({"CUDA_VISIBLE_DEVICES": "3", "GPU": "1"}, "no GPU 1"),
+        ({"SPEAKER_AI_BANK": "/none/such.npz"}, "/none/such.npz"),
+    ],
+)
+def test_a_worker_that_cannot_serve_refuses_in_one_line(stack: Stack, environment: dict[str, str], said: str) -> None:
+    environment = dict(environment)
+    arguments = ["--gpu", environment.pop("GPU")] if "GPU" in environment else []
+    process = stack.start_worker(*arguments, **{key: value for key, value in environment.items() if value})
+    status = process.popen.wait(60)
+    text = process.log.read_text()
+    assert status != 0
+    assert said in text
+    assert "Traceback" not in text
+    last = text.strip().splitlines()[-1]
+    assert last.startswith("error: "), text
+
+
+def test_all_recovers_when_redis_restarts(tmp_path: Path) -> None:
+    server = _Restartable(tmp_path)
+    server.start()
+    stack = Stack(tmp_path, server.url)
+    try:
+        stack.worker()
+        web = stack.web(workers=1)
+        body = {"speaker": voice(1).tolist()}
+        before = web.post("/SpeakerFeats", json=body)
+        assert before.status_code == 200
+        server.stop()
+        away = web.post("/SpeakerFeats", json=body)
+        assert away.status_code == 503
+        assert away.json()["error"]["code"] == "redis_away"
+        assert int(away.headers["Retry-After"]) >= 1
+        assert web.get("/readyz").status_code == 503
+        assert web.get("/healthz").status_code == 200
+        server.start()
+        wait_for("the worker's heartbeat", lambda: web.get("/readyz").status_code == 200, 30)
+        assert web.post("/SpeakerFeats", json=body).json() == before.json()
+    finally:
+        stack.stop()
+        server.stop()
+
+
+class _Restartable:
+    """A server that comes back on the same port with the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--appendonly", "yes", "--save", "", "--logfile", str(self.folder / "server.log")]
+        self.popen = subprocess.Popen(command)
+        client = Stack(self.folder, self.url).client()
+        wait_for("the server", lambda: _answers(client))
+
+    def stop(self) -> None:
+        if self.popen is not None:
+            self.popen.send_signal(signal.SIGTERM)
+            self.popen.wait(10)
+            self.popen = None
+
+
+def _answers(client: TaskClient) -> bool:
+    try:
+        return bool(client.redis.ping())
+    except Exception:
+        return False
+
+
+def test_the_program_says_what_it_needs_without_a_server(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [str(PROGRAMS / "speaker-tasks"), "worker"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": str(PROGRAMS), "SPEAKER_DATA_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "SPEAKER_REDIS_URL" in run.stderr
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,80 @@
+"""Bodies of requests become arrays, or errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from flask import Flask, request
+
+from speaker_tasks.errors import Malformed, NotFinite, SpeakerTasksError, TooLarge, Unusable
+from speaker_tasks.payloads import Audio
+from web.body import json_object, speaker_samples
+
+
+def parse(data: bytes, max_seconds: float = 1.0) -> Audio:
+    with Flask("test").test_request_context("/speaker", method="POST", data=data):
+        return speaker_samples(request, max_seconds)
+
+
+def test_samples_become_float32_at_16_khz() -> None:
+    values = [0.0, -1.0, 0.25, 1e-9]
+    audio = parse(json.dumps({"speaker": values}).encode())
+    assert audio.rate == 16_000
+    assert np.array_equal(audio.samples(), np.array(values, np.float32))
+
+
+def test_whole_numbers_are_numbers_too() -> None:
+    assert parse(b'{"speaker": [0, 1, -1]}').samples().tolist() == [0, 1, -1]
+
+
+def test_other_keys_are_no_harm() -> None:
+    assert len(parse(b'{"id": "x, y, z", "speaker": [0.5], "more": [1, 2, {"a": null}]}').samples()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", Malformed),
+        (b"{", Malformed),
+        (b'"text"', Malformed),
+        (b"null", Malformed),
+        (b"{}", Malformed),
+        (b'{"speaker": 1}', Malformed),
+        (b'{"speaker": [true, "a"]}', Malformed),
+        (b'{"speaker": [true, false]}', Malformed),
+        (b'{"speaker": [{}]}', Malformed),
+        (b'{"speaker": [99999999999999999999999999, "1"]}', Malformed),
+        (b'{"speaker": []}', Unusable),
+        (b'{"speaker": [NaN]}', NotFinite),
+        (b'{"speaker": [Infinity]}', NotFinite),
+        (b'{"speaker": [1e39]}', NotFinite),
+        (b'{"speaker": [1e999]}', NotFinite),
+        (b'{"speaker": [NaN', Malformed),
+        (b'{"speaker": "NaN"}', Malformed),
+        (b'{"a":' * 5000, Malformed),
+        (b"[NaN," + b"[" * 100_000, Malformed),
+    ],
+)
+def test_what_is_wrong_is_told_by_type(data: bytes, error: type[SpeakerTasksError]) -> None:
+    with pytest.raises(error) as raised:
+        parse(data)
+    assert type(raised.value) is error
+    assert len(raised.value.message) < 300
+
+
+def test_a_second_is_the_limit_and_a_sample_more_is_too_long() -> None:
+    assert len(parse(json.dumps({"speaker": [0.1] * 16_000}).encode()).samples()) == 16_000
+    with pytest.raises(TooLarge) as raised:
+        parse(json.dumps({"speaker": [0.1] * 16_001}).encode())
+    assert raised.value.details["limit"] == 1.0
+
+
+def test_much_too_long_is_told_before_it_is_parsed() -> None:
+    with pytest.raises(TooLarge, match="600 s"):
+        parse(b'{"speaker": [' + b"," * (600 * 16_000 - 1) + b"this is not even JSON")
+
+
+def test_names_are_taken_as_they_are() -> None:
+    assert json_object('{"label": ["张三", "\\u674e"]}'.encode()) == {"label": ["张三", "李"]}
