@@ -27,6 +27,7 @@ from enrollment.manifest import Entry, Manifest
 from speaker_tasks.client import TaskClient, outcome
 from speaker_tasks.embedding.audio import decode
 from speaker_tasks.errors import NotFound, SpeakerTasksError, Unavailable, UnsupportedAudio, Unusable
+from speaker_tasks.jobs import JobRecord
 from speaker_tasks.launcher.procfile import environment, read_procfile
 from speaker_tasks.launcher.readiness import wait_until_ready
 from speaker_tasks.launcher.server import free_port
@@ -38,7 +39,8 @@ DEMO = Path(__file__).resolve().parents[2] / "banks" / "demo"
 SPEAKERS = DEMO / "speakers"
 REQUEST = DEMO / "request.json"
 """The body of `POST /speaker` for one of the demo's clips."""
-ENROLL_SECONDS = 3600.0
+STALL_SECONDS = 120.0
+"""An enrollment in which not one recording ends for so long is given up."""
 ANSWER_SECONDS = 60.0
 POLL_SECONDS = 0.05
 
@@ -148,17 +150,24 @@ def _active_bank(
 
 def _enroll(client: TaskClient, bank: str, manifest: Manifest, services: Services, console: Console) -> None:
     started = time.monotonic()
-    job = client.enroll({"bank": bank}, bank=bank, manifest=manifest.to_dict())
+    job = client.enroll_manifest(manifest.to_dict(), bank=bank)
     work = f"{len(manifest.speakers)} speakers from {len(manifest.entries)} clips"
     with console.status(f"enrolling {work}"):
-        while not (job := client.long_jobs.get(job.id)).over:
-            if reason := services.ended():
-                raise Unavailable(reason)
-            if time.monotonic() - started > ENROLL_SECONDS:
-                raise Unavailable(f"the enrollment has not ended after {ENROLL_SECONDS:.0f} s")
-            time.sleep(POLL_SECONDS)
-    outcome(job)
+        _wait_until_over(client, job, services)
+    outcome(client.long_jobs.get(job.id))
     console.print(f"enrolled {work} through the queue in {time.monotonic() - started:.1f} s")
+
+
+def _wait_until_over(client: TaskClient, job: JobRecord, services: Services) -> None:
+    done, moved = -1, time.monotonic()
+    while not (job := client.long_jobs.get(job.id)).over:
+        if reason := services.ended():
+            raise Unavailable(reason)
+        if job.done + job.failed != done:
+            done, moved = job.done + job.failed, time.monotonic()
+        if time.monotonic() - moved > STALL_SECONDS:
+            raise Unavailable(f"the enrollment stands still at {done} of {job.total} recordings")
+        time.sleep(POLL_SECONDS)
 
 
 def _recognise(web: Web, clip: Entry) -> Answer:

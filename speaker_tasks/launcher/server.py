@@ -54,7 +54,10 @@ def free_port(host: str = HOST) -> int:
 
 
 class EmbeddedServer:
-    """One server process; `start` gives its URL, `stop` ends it by its pid. It never outlives this process."""
+    """One server process; `start` gives its URL, `stop` ends it by its pid. It never outlives this process.
+
+    Start it from a thread that stays: the kernel counts the end of the thread that started it as the parent's end.
+    """
 
     def __init__(self, folder: Path, *, binary: str | None = None) -> None:
         self.folder = folder.resolve()

@@ -1,0 +1,135 @@
+"""`make up` and the embedded server, with real processes: what starts, what stops, what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from speaker_tasks.errors import ConfigurationError
+from speaker_tasks.launcher.server import EmbeddedServer, free_port
+
+PROGRAM = Path(sys.executable).with_name("speaker-tasks")
+READY_SECONDS = 90.0
+STOP_SECONDS = 20.0
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The command lines of all processes that run in `folder` or were told of it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = any(str(folder) in value for value in process.environ().values())
+            if (told or Path(process.cwd()).is_relative_to(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def wait_until_gone(folder: Path) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while (left := processes_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+class TestEmbeddedServer:
+    def test_it_keeps_its_data_and_lets_nobody_in_without_the_password(self, tmp_path: Path) -> None:
+        with EmbeddedServer(tmp_path / "a folder") as server:
+            redis.Redis.from_url(server.url).set("name", "李明")
+        with EmbeddedServer(tmp_path / "a folder") as server:
+            assert redis.Redis.from_url(server.url).get("name") == "李明".encode()
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis.from_url(re.sub(r"//.*@", "//", server.url)).ping()
+        assert server.pid is None
+
+    def test_it_ends_with_a_launcher_that_was_killed(self, tmp_path: Path) -> None:
+        code = (
+            "import sys, time; from pathlib import Path; from speaker_tasks.launcher.server import EmbeddedServer\n"
+            "print(EmbeddedServer(Path(sys.argv[1])).start(), flush=True); time.sleep(60)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "redis")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+            assert launcher.stdout is not None
+            url = launcher.stdout.readline().strip()
+            assert redis.Redis.from_url(url).ping()
+            launcher.kill()
+        wait_until_gone(tmp_path)
+
+    def test_a_server_that_does_not_come_up_is_one_line_with_its_log(self, tmp_path: Path) -> None:
+        (tmp_path / "appendonlydir").write_text("a file where its folder should be")
+        with pytest.raises(ConfigurationError, match=r"did not start: .*appendonlydir.*server\.log\)$"):
+            EmbeddedServer(tmp_path).start()
+
+
+class Up:
+    """A running `speaker-tasks up` and what it has printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.folder = free_port(), folder
+        self.environment = {
+            **os.environ,
+            "SPEAKER_DATA_DIR": str(folder),
+            "SPEAKER_PORT": str(self.port),
+            "SPEAKER_FLOWER_PORT": str(free_port()),
+        }
+        self.environment.pop("SPEAKER_REDIS_URL", None)
+        self.log = folder.with_suffix(".log")
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [PROGRAM, "up"], stdout=out, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
+            )
+
+    def wait_until_ready(self) -> str:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if "curl" in (printed := self.log.read_text()):
+                return printed
+            time.sleep(0.1)
+        raise AssertionError(f"not ready:\n{self.log.read_text()}")
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    started = Up(tmp_path / "var")
+    started.wait_until_ready()
+    yield started
+    if started.process.poll() is None:
+        started.process.terminate()
+        started.process.wait(STOP_SECONDS)
+
+
+def test_up_prints_the_urls_refuses_a_second_start_and_stops_all_at_ctrl_c(up: Up) -> None:
+    printed = up.log.read_text()
+    assert f"web http://127.0.0.1:{up.port}" in printed
+    assert printed.count("curl ") == 1
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/readyz") as answer:
+        assert json.load(answer)["status"] == "ready"
+
+    second = subprocess.run([PROGRAM, "up"], env=up.environment, capture_output=True, text=True, check=False)
+    assert second.returncode == 4
+    assert second.stderr.startswith(f"error: already running at http://127.0.0.1:{up.port}")
+    assert len(second.stderr.splitlines()) == 1
+
+    os.killpg(up.process.pid, signal.SIGINT)  # as a terminal does
+    assert up.process.wait(STOP_SECONDS) == 0
+    assert processes_of(up.folder) == []
+
+
+def test_nothing_is_left_of_a_stack_whose_launcher_was_killed(up: Up) -> None:
+    assert len(processes_of(up.folder)) >= 4
+    up.process.kill()
+    up.process.wait()
+    wait_until_gone(up.folder)
