@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from enrollment.roots import OutsideRoots
 from speaker_tasks.errors import (
     NotFinite,
     NotFound,
@@ -45,6 +46,7 @@ SKIPPED = frozenset({Reason.NOT_AUDIO, Reason.HIDDEN, Reason.MISPLACED})
 """Left aside while the source was read: named in the report, but nothing that anybody meant to enroll."""
 
 _REASONS: tuple[tuple[type[SpeakerTasksError], Reason], ...] = (
+    (OutsideRoots, Reason.OUTSIDE_ROOTS),
     (NotFinite, Reason.NOT_FINITE),
     (UnusableAudio, Reason.UNUSABLE),
     (UnsupportedAudio, Reason.UNREADABLE),

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from banks import editing
-from banks.bank import Bank, Clips
+from banks.bank import Bank, Clips, check_model
 from banks.store import BankStore
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import Conflict, Unusable
-from speaker_tasks.tasks.plan import Head, Numbered
+from speaker_tasks.tasks.plan import Head, Numbered, Request
 
 MODES = ("create", "add", "replace")
 
@@ -72,6 +72,15 @@ def assemble(clips: list[Clip]) -> Assembled:
     return Assembled(labels, _columns(kept, labels), amended)
 
 
+def check(store: BankStore, request: Request, model: str) -> None:
+    """Refuse, before any work, an enrollment that could not be written. Raises `Conflict`, `ModelMismatch`."""
+    if request.bank not in store.names():
+        return
+    if request.mode == "create":
+        raise _there_is_one(request.bank)
+    check_model(store.get(request.bank), model)
+
+
 def write(store: BankStore, head: Head, assembled: Assembled, model: str, job_id: str) -> int:
     """Write the new version; returns its number, also if this job has written it before (a task may run twice).
 
@@ -99,7 +108,7 @@ def change(before: Bank | None, head: Head, assembled: Assembled, model: str) ->
     if before is None:
         return editing.new(labels, clips, model, size=clips.vectors.shape[1])
     if head.request.mode == "create":
-        raise Conflict(f"there is a bank {before.name!r} already; add to it, replace in it, or take another name")
+        raise _there_is_one(before.name)
     if head.request.mode == "replace":
         return editing.replace_speakers(before, labels, clips, model)
     return editing.add(before, labels, clips, model)
@@ -125,6 +134,10 @@ def result(head: Head, report: list[Outcome], version: int, model: str, speakers
 def shown(entry: Any) -> str:
     """How messages name a recording."""
     return str(entry.row or entry.path)
+
+
+def _there_is_one(name: str) -> Conflict:
+    return Conflict(f"there is a bank {name!r} already; add to it, replace in it, or take another name", bank=name)
 
 
 def _columns(clips: list[Clip], labels: tuple[str, ...]) -> Clips:

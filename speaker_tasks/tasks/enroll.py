@@ -71,6 +71,7 @@ def enroll_start(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     """Read the source, cut it into chunks, send them."""
     request = _request(arguments)
     plan = _plan(context, job_id)
+    assemble.check(context.banks, request, context.embedder.model_id)
     head = plan.head() or plan.write(request, read_source(context, request.source))
     if not head.recordings:
         raise Unusable("the source holds no recording", skipped=len(head.skipped))
@@ -88,7 +89,7 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     chunk = plan.chunk(arguments["chunk"])
     done = context.jobs.entries(job_id, [one.key for one in chunk])
     todo = {one.key: one.entry for one in chunk if one.key not in done}
-    for embedded in Run(context).over(todo.items(), lambda: _stand_back(context, job_id)):
+    for embedded in Run(context).over(list(todo.items()), lambda: _stand_back(context, job_id)):
         entry = todo.pop(embedded.key)
         _record(context, plan, job_id, entry, embedded)
     if context.jobs.get(job_id).over:
@@ -158,10 +159,11 @@ def _request(arguments: dict[str, Any]) -> Request:
 
 
 def _record(context: WorkerContext, plan: Plan, job_id: str, entry: Entry, embedded: Embedded) -> None:
-    outcome = Outcome(entry.speaker, entry.path, Reason.ENROLLED, row=entry.row, seconds=embedded.seconds)
+    path = entry.row if entry.path.startswith(PAYLOAD) else entry.path
+    outcome = Outcome(entry.speaker, path, Reason.ENROLLED, row=entry.row, seconds=embedded.seconds)
     if embedded.error is not None:
         reason, message = reason_of(embedded.error), embedded.error.message
-        outcome = Outcome(entry.speaker, entry.path, reason, message, entry.row, embedded.seconds)
+        outcome = Outcome(entry.speaker, path, reason, message, entry.row, embedded.seconds)
     elif embedded.vector is not None:
         plan.keep_vector(embedded.key, embedded.vector)
     told = {**outcome.to_dict(), "hash": embedded.hash}

@@ -17,9 +17,9 @@ from tests.integration.stack import Stack, Web
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The shared stack: a server and a warm worker."""
+    """The shared stack: a server and a warm worker, which may read recordings below the folder `data`."""
     with _running(tmp_path_factory) as running:
-        running.worker()
+        running.worker(SPEAKER_DATA_ROOTS=str(running.folder / "data"))
         yield running
 
 

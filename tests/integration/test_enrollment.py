@@ -1,0 +1,180 @@
+"""Enrolling a folder through the real queue, from the command line and from code."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from banks.npz import read_npz
+from banks.store import BankStore
+from enrollment.folder import scan
+from speaker_tasks.jobs import JobRecord
+from tests.integration.sounds import RATE, voice
+from tests.integration.stack import PROGRAMS, Stack, wait_for
+
+
+@pytest.fixture
+def folder(stack: Stack) -> Path:
+    """A folder that the worker may read: two speakers with three clips each, and things that are no recordings."""
+    root = stack.folder / "data" / uuid.uuid4().hex
+    for number, speaker in enumerate(["林一", "Ann"]):
+        (root / speaker).mkdir(parents=True)
+        for take in range(3):
+            soundfile.write(root / speaker / f"{take}.wav", voice(number, take=take), RATE)
+    (root / "Ann" / "notes.txt").write_text("not sound")
+    (root / "Ann" / "torn.wav").write_text("not sound either")
+    soundfile.write(root / "Ann" / "silent.flac", np.zeros(RATE), RATE)
+    return root
+
+
+@pytest.fixture
+def store(stack: Stack) -> Iterator[BankStore]:
+    """The stack's banks; those that a test made are taken away."""
+    banks = BankStore(stack.client().redis)
+    yield banks
+    for name in banks.names():
+        banks.delete(name)
+
+
+def enroll(stack: Stack, source: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """`speaker-tasks enroll`, as a user types it."""
+    environment = {"SPEAKER_REDIS_URL": stack.redis_url, "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+    command = [str(PROGRAMS / "speaker-tasks"), "enroll", str(source), *options]
+    return subprocess.run(
+        command, env=environment, cwd=stack.folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def finished(stack: Stack, job: JobRecord) -> JobRecord:
+    client = stack.client()
+    wait_for("the end of the job", lambda: client.job(job.id).over)
+    return client.job(job.id)
+
+
+def test_a_folder_is_enrolled_by_path_and_every_file_is_accounted_for(
+    stack: Stack, store: BankStore, folder: Path
+) -> None:
+    client = stack.client()
+    job = finished(stack, client.enroll({}, source={"folder": str(folder)}, bank="staff"))
+    assert (job.state, job.error) == ("succeeded", None)
+    assert (job.total, job.done, job.failed) == (8, 6, 2)
+    bank = store.get("staff", clips=True)
+    assert bank.labels == ("Ann", "林一")
+    assert bank.counts.tolist() == [3, 3]
+    assert bank.clips is not None
+    means = bank.clips.vectors.reshape(2, 3, -1).mean(1)
+    np.testing.assert_allclose(bank.vectors, means, atol=1e-6)
+    assert job.result is not None
+    assert bank.model == job.result["model"] == client.model()
+    report = {entry["row"]: entry["outcome"] for entry in client.long_jobs.report(job.id)}
+    assert report["Ann/torn.wav"] == "unreadable"
+    assert report["Ann/silent.flac"] == "unusable"
+    assert report["Ann/notes.txt"] == "not_audio"
+    assert sum(outcome == "enrolled" for outcome in report.values()) == 6
+
+
+def test_nothing_of_the_job_but_its_record_stays_in_redis(stack: Stack, store: BankStore, folder: Path) -> None:
+    client = stack.client()
+    job = finished(stack, client.enroll_manifest(scan(folder).to_dict(), bank="staff"))
+    assert job.state == "succeeded"
+    wait_for("the plan to go", lambda: not client.redis.keys(f"speaker:enroll:{job.id}*"))
+    assert not client.redis.keys("speaker:audio:*")
+
+
+def test_the_command_line_uploads_what_the_workers_cannot_read_saves_and_reports(
+    stack: Stack, store: BankStore, folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "speakers"
+    folder.rename(elsewhere)
+    done = enroll(
+        stack, elsewhere, "--bank", "staff", "--save", str(tmp_path / "x.npz"), "--report", str(tmp_path / "r.csv")
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 speakers, 6 recordings enrolled, 2 left out" in done.stdout
+    saved = read_npz(tmp_path / "x.npz", model="?")
+    np.testing.assert_array_equal(saved.vectors, store.get("staff").vectors)
+    with np.load(tmp_path / "x.npz") as stored:
+        assert stored.files[:2] == ["label", "train_feats"]
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert {row["outcome"] for row in rows} == {"enrolled", "unreadable", "unusable", "not_audio"}
+
+
+def test_a_speaker_without_a_usable_file_is_an_error_that_names_it(
+    stack: Stack, store: BankStore, folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "speakers"
+    folder.rename(elsewhere)
+    (elsewhere / "Eve").mkdir()
+    (elsewhere / "Eve" / "x.wav").write_text("?")
+    done = enroll(stack, elsewhere, "--bank", "staff")
+    assert done.returncode == 2
+    assert "no usable recording of Eve" in done.stderr
+    assert store.get("staff").labels == ("Ann", "林一"), "the others are enrolled"
+
+
+def test_enrolling_a_folder_twice_counts_no_recording_twice(stack: Stack, store: BankStore, folder: Path) -> None:
+    client = stack.client()
+    for _ in range(2):
+        job = finished(stack, client.enroll({}, source={"folder": str(folder)}, bank="staff"))
+        assert job.state == "succeeded"
+    assert store.get("staff").counts.tolist() == [3, 3]
+    assert store.version("staff") == 2
+
+
+def test_modes_create_and_replace(stack: Stack, store: BankStore, folder: Path) -> None:
+    client = stack.client()
+
+    def run(mode: str) -> JobRecord:
+        return finished(stack, client.enroll({}, source={"folder": str(folder)}, bank="staff", mode=mode))
+
+    assert run("create").state == "succeeded"
+    refused = run("create")
+    assert refused.error is not None
+    assert (refused.state, refused.error["code"]) == ("failed", "conflict")
+    (folder / "Ann" / "0.wav").unlink()
+    assert run("replace").state == "succeeded"
+    bank = store.get("staff")
+    assert dict(zip(bank.labels, bank.counts.tolist(), strict=True)) == {"Ann": 2, "林一": 3}
+
+
+def test_one_recording_under_two_names_is_an_error_and_no_bank_is_written(
+    stack: Stack, store: BankStore, folder: Path
+) -> None:
+    (folder / "Ann" / "copy.wav").write_bytes((folder / "林一" / "0.wav").read_bytes())
+    job = finished(stack, stack.client().enroll({}, source={"folder": str(folder)}, bank="staff"))
+    assert job.state == "failed"
+    assert job.error is not None
+    assert sorted(job.error["details"]["speakers"]) == ["Ann", "林一"]
+    assert store.names() == []
+
+
+def test_folders_outside_the_allowed_roots_are_refused(stack: Stack, store: BankStore, tmp_path: Path) -> None:
+    for path in (tmp_path, Path("/"), stack.folder / "data" / ".." / ".."):
+        job = finished(stack, stack.client().enroll({}, source={"folder": str(path)}, bank="staff"))
+        assert job.error is not None
+        assert job.error["code"] == "outside_roots"
+
+
+def test_a_canceled_job_leaves_the_bank_as_it_was(stack: Stack, store: BankStore, folder: Path) -> None:
+    client = stack.client()
+    job = client.cancel(client.enroll({}, source={"folder": str(folder)}, bank="staff").id)
+    assert job.state == "canceled"
+    wait_for("the worker to drop it", lambda: not client.redis.llen("enroll"))
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("bank", ["all", "custom", "", "a/b"])
+def test_names_that_no_bank_may_have_are_refused_before_any_work(
+    stack: Stack, store: BankStore, folder: Path, bank: str
+) -> None:
+    done = enroll(stack, folder, "--bank", bank)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
