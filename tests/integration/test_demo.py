@@ -1,0 +1,65 @@
+"""`make demo`: right answers and exit 0 on the synthetic speakers, exit 1 for a wrong one, the user's own folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.test_launcher import processes_of
+
+PROGRAM = Path(sys.executable).with_name("speaker-tasks")
+
+
+def demo(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "120"}
+    environment.pop("SPEAKER_REDIS_URL", None)
+    return subprocess.run(
+        [PROGRAM, "demo", *arguments], env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+def test_the_synthetic_speakers_are_recognised_and_nothing_is_left(tmp_path: Path) -> None:
+    done = demo(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "enrolled 8 speakers from 32 clips" in done.stdout
+    assert "8 of 8 right" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+
+
+def test_a_folder_of_ones_own_with_a_wrong_label_and_a_single_clip(tmp_path: Path, demo_speakers: Path) -> None:
+    data, temporary = tmp_path / "speaker_data", tmp_path / "tmp"
+    temporary.mkdir()
+    for speaker, clips in {"Alice": "123", "Brian": "12", "王芳": "1"}.items():
+        (data / speaker).mkdir(parents=True)
+        for number in clips:
+            shutil.copy(demo_speakers / speaker / f"{number}.ogg", data / speaker)
+    shutil.copy(demo_speakers / "Alice" / "4.ogg", data / "Brian" / "3.ogg")
+
+    done = demo(temporary, "--data", str(data))
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "王芳 has only one recording: enrolled, not recognised" in done.stdout
+    assert "enrolled 3 speakers from 5 clips" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if ".ogg" in line]
+    assert ["right" in row for row in rows] == [True, False]
+    assert "Brian/3.ogg" in rows[1]
+    assert "wrong" in rows[1]
+    assert "1 of 2 right" in done.stdout
+
+
+def test_a_worker_without_weights_stops_the_demo_with_its_reason(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROGRAM, "demo"],
+        env={**os.environ, "SPEAKER_WEIGHTS": str(tmp_path / "none.safetensors"), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: worker ended with status 6: error: ")
+    assert len(done.stderr.splitlines()) == 1
