@@ -10,8 +10,6 @@ from speaker_tasks.embedding import features
 from speaker_tasks.embedding.training.corpus import Corpus, View
 from speaker_tasks.embedding.training.recipe import Recipe
 
-_DEGRADED_SHARE = 0.4
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -29,7 +27,7 @@ class BatchMaker:
     def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
         self._corpus, self._recipe = corpus, recipe
         self._clips_of = _clips_by_speaker(corpus.speakers)
-        self._speaker_share = _speaker_shares(corpus, self._clips_of)
+        self._speaker_share = _speaker_shares(corpus, self._clips_of, recipe.duration_power)
         self._targets = {speed: self._blend(vectors) for speed, vectors in corpus.teacher.items()}
         self._views: dict[float, dict[bool, View]] = {}
         for view in corpus.views:
@@ -90,7 +88,7 @@ class BatchMaker:
     def _crop(self, clip: int, speed: float, length: int, rng: np.random.Generator) -> np.ndarray:
         """A random crop as linear mel power: `(T, 64)` float32, T <= length."""
         views = self._views[speed]
-        view = views[True] if True in views and rng.random() < _DEGRADED_SHARE else views[False]
+        view = views[True] if True in views and rng.random() < self._recipe.degraded_share else views[False]
         start, stop = view.offsets[clip], view.offsets[clip + 1]
         room = max(stop - start - length, 0)
         start += rng.integers(room + 1)
@@ -124,10 +122,10 @@ def _clips_by_speaker(speakers: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(speakers[order])) + 1)
 
 
-def _speaker_shares(corpus: Corpus, clips_of: list[np.ndarray]) -> np.ndarray:
-    """Draw a speaker in proportion to the square root of its speech."""
+def _speaker_shares(corpus: Corpus, clips_of: list[np.ndarray], power: float) -> np.ndarray:
+    """The probability of each speaker: a power of how much speech there is of it."""
     lengths = np.diff(corpus.views[0].offsets)
-    shares = np.sqrt([lengths[clips].sum() for clips in clips_of])
+    shares = np.array([lengths[clips].sum() for clips in clips_of], float) ** power
     return shares / shares.sum()
 
 

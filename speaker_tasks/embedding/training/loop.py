@@ -58,7 +58,7 @@ class Training:
         )
         self._model.compile(optimizer=self._optimizer, jit_compile=False)
         self._optimizer.build(self._model.trainable_variables)
-        self._average = [np.array(v) for v in self._network_values()]
+        self._average = [value.copy() for value in self._network_values()]
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -111,7 +111,7 @@ class Training:
 
     def _validate(self) -> None:
         """Score the average weights, keep them if they are the best so far, write the checkpoint."""
-        current = [np.array(value) for value in self._network_values()]
+        current = [value.copy() for value in self._network_values()]
         self._assign(self._average)
         result = self._validation.eer_by_corpus(self.network)
         self._assign(current)
@@ -128,7 +128,7 @@ class Training:
         self._checkpoint()
 
     def _checkpoint(self) -> None:
-        values = {f"state/{i}": np.array(v) for i, v in enumerate(self._state())}
+        values = {f"state/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._state())}
         values |= {f"average/{i}": value for i, value in enumerate(self._average)}
         _save(self._folder / "checkpoint.npz", values)
         (self._folder / "curve.json").write_text(json.dumps(self.progress.__dict__, indent=1))

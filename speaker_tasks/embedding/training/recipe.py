@@ -24,7 +24,10 @@ class Recipe:
     final_crop_frames: tuple[int, ...] = (150, 200, 250, 300)
     final_share: float = 0.2
     """The last part of the run, which uses the longer crops."""
-    noise_probability: float = 0.6
+    duration_power: float = 0.8
+    """A speaker is drawn in proportion to this power of the seconds there are of it."""
+    degraded_share: float = 0.25
+    noise_probability: float = 0.5
     snr_db: tuple[float, float] = (3.0, 20.0)
     babble_share: float = 0.4
     frequency_mask_bins: int = 8
@@ -33,7 +36,7 @@ class Recipe:
     minutes: float = 0.0
     """Length of the run by the clock; the learning rate follows it. 0: by `steps`."""
     steps: int = 20_000
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     warm_up: float = 0.05
     """Share of the run in which the learning rate and the margin grow."""
