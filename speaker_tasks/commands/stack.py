@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,11 +41,24 @@ def flower() -> None:
 
 
 def _print_addresses(settings: Settings, ready: dict[str, Any]) -> None:
-    from speaker_tasks.launcher.demo import REQUEST
+    from speaker_tasks.launcher.demo import REQUEST, SPEAKERS
     from speaker_tasks.launcher.procfile import flower_url, web_url
 
-    console.print(
-        f"\n[bold green]ready[/]  web {web_url(settings)}  flower {flower_url(settings)}\n"
-        f"curl -s -H 'Content-Type: application/json' -d @{REQUEST} {web_url(settings)}/speaker\n",
-        soft_wrap=True,
-    )
+    lines = [f"\n[bold green]ready[/]  web {web_url(settings)}  flower {flower_url(settings)}  model {ready['model']}"]
+    if not _anyone_enrolled(settings):
+        lines.append(f"nobody is enrolled yet: speaker-tasks enroll {_short(SPEAKERS)} --bank demo")
+    lines.append(f"curl -s -H 'Content-Type: application/json' -d @{_short(REQUEST)} {web_url(settings)}/speaker\n")
+    console.print("\n".join(lines), soft_wrap=True)
+
+
+def _anyone_enrolled(settings: Settings) -> bool:
+    from banks.store import BankStore
+    from speaker_tasks.celery_app import redis_client
+
+    with closing(redis_client(settings)) as client:
+        return bool(BankStore(client).names())
+
+
+def _short(path: Path) -> Path:
+    """The path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
