@@ -79,7 +79,9 @@ def run_demo(settings: Settings, data: Path | None, console: Console) -> int:
             ready = wait_until_ready(settings, give_up=services.ended)
         console.print(f"ready in {time.monotonic() - started:.1f} s: model {ready['model']} on {ready['device']}")
         web = stack.enter_context(closing(Web(settings)))
-        stack.enter_context(_active_bank(TaskClient(settings), manifest, services, web, console))
+        client = TaskClient(settings)
+        stack.callback(client.redis.close)
+        stack.enter_context(_active_bank(client, manifest, services, web, console))
         answers = _answers(web, held_out, console)
     _report(answers, console)
     return 0 if answers and all(answer.right for answer in answers) else 1
@@ -154,7 +156,9 @@ def _enroll(client: TaskClient, bank: str, manifest: Manifest, services: Service
     work = f"{len(manifest.speakers)} speakers from {len(manifest.entries)} clips"
     with console.status(f"enrolling {work}"):
         _wait_until_over(client, job, services)
-    outcome(client.long_jobs.get(job.id))
+    without = outcome(client.long_jobs.get(job.id)).get("speakers_without", [])
+    for speaker in without:
+        console.print(f"{speaker} is not enrolled: no recording of theirs could be used")
     console.print(f"enrolled {work} through the queue in {time.monotonic() - started:.1f} s")
 
 
