@@ -63,7 +63,7 @@ def recognize_payload(context: WorkerContext, payload: bytes) -> dict[str, Any]:
     samples = decode(context, payload)
     mode, bank = context.active.get()
     check_bank(bank, mode, context.embedder.model_id)
-    vector = context.batcher.embed(samples, timeout=context.settings.stall_seconds)
+    vector = vector_of(context, samples)
     best = match_speakers(bank, vector)[0]
     return {
         "name": best.label,
@@ -76,7 +76,7 @@ def recognize_payload(context: WorkerContext, payload: bytes) -> dict[str, Any]:
 
 def embed_payload(context: WorkerContext, payload: bytes) -> dict[str, Any]:
     """The recording's vector, as the first server showed it: a list of one list of 512 numbers."""
-    vector = context.batcher.embed(decode(context, payload), timeout=context.settings.stall_seconds)
+    vector = vector_of(context, decode(context, payload))
     return {"feats": vector[np.newaxis], "model": context.embedder.model_id}
 
 
@@ -91,6 +91,14 @@ def decode(context: WorkerContext, payload: bytes) -> np.ndarray:
     if audio.rate != sound.SAMPLE_RATE:
         raise Malformed(f"bare samples are taken at {sound.SAMPLE_RATE} Hz, these have {audio.rate} Hz")
     return sound.check(audio.samples())
+
+
+def vector_of(context: WorkerContext, samples: np.ndarray) -> np.ndarray:
+    """The unit vector (512,) of the samples. Raises `Busy` if the model is overrun.
+
+    The wait is longer than a stall may be: the worker ends itself first, and another one gets the task.
+    """
+    return context.batcher.embed(samples, timeout=2 * context.settings.stall_seconds)
 
 
 def check_bank(bank: Bank, mode: str, model: str) -> None:

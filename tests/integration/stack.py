@@ -93,16 +93,15 @@ class Stack:
     def client(self) -> TaskClient:
         return TaskClient(self.settings)
 
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of this test run, with the stack's settings."""
+        fast = {f"SPEAKER_{key.upper()}": str(value) for key, value in FAST.items()}
+        ours = {"SPEAKER_REDIS_URL": self.redis_url, "SPEAKER_DATA_DIR": str(self.folder / "var")}
+        return {**os.environ, **fast, **ours, **more}
+
     def start(self, name: str, command: list[str], **environment: str) -> Process:
         """Start a program with the stack's settings in its environment."""
-        fast = {f"SPEAKER_{key.upper()}": str(value) for key, value in FAST.items()}
-        env = {
-            **os.environ,
-            **fast,
-            "SPEAKER_REDIS_URL": self.redis_url,
-            "SPEAKER_DATA_DIR": str(self.folder / "var"),
-            **environment,
-        }
+        env = self.environment(**environment)
         log = self.folder / f"{name}-{len(self.processes)}.log"
         with log.open("wb") as out:
             popen = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder)

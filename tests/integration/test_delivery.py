@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from speaker_tasks.errors import PayloadGone, UnusableAudio
 from speaker_tasks.jobs import JobRecord
 from speaker_tasks.launcher.server import free_port, server_binary
 from speaker_tasks.payloads import Audio
+from speaker_tasks.pulse import STALLED_STATUS
 from tests.integration.sounds import RATE, voice
 from tests.integration.stack import PROGRAMS, Stack, wait_for
 
@@ -89,6 +91,34 @@ def test_the_tasks_of_a_killed_worker_are_done_by_another(fresh: Stack) -> None:
         assert np.array(record.result["feats"]).shape == (1, 512)  # type: ignore[index]
     visible = fresh.settings.visibility_timeout
     assert time.monotonic() - killed > visible / 2, "the messages come back only after the visibility timeout"
+
+
+STUCK_WORKER = """
+import time
+from speaker_tasks.embedding.embedder import Embedder
+from speaker_tasks.settings import Settings
+from speaker_tasks.worker import run_worker
+
+run, calls = Embedder.run, []
+
+def stuck(self, spectrograms):
+    calls.append(1)
+    return run(self, spectrograms) if len(calls) == 1 else time.sleep(1000)
+
+Embedder.run = stuck
+run_worker(Settings())
+"""
+
+
+def test_a_worker_whose_model_is_stuck_ends_itself_and_another_answers(fresh: Stack) -> None:
+    client = fresh.client()
+    stuck = fresh.start("stuck", [sys.executable, "-c", STUCK_WORKER], SPEAKER_STALL_SECONDS="1")
+    fresh.wait_warm(stuck)
+    job = client.embed(Audio.of_samples(voice(1), RATE))
+    assert stuck.popen.wait(30) == STALLED_STATUS
+    assert "has not answered for 1 s" in stuck.log.read_text()
+    fresh.worker()
+    assert ended(client, job).state == "succeeded"
 
 
 def test_sigterm_finishes_what_runs_and_gives_back_the_rest(fresh: Stack) -> None:
