@@ -7,13 +7,14 @@ The commands live in `speaker_tasks.commands`, one noun a module; each imports w
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from speaker_tasks.commands import enroll, evaluate, stack, train, weights, worker
-from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.errors import RedisAway, SpeakerTasksError
 
 app = typer.Typer(
     name="speaker-tasks",
@@ -38,5 +39,17 @@ def main() -> None:
     try:
         app()
     except SpeakerTasksError as error:
-        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), error.message))
-        sys.exit(error.exit_status)
+        _end(error)
+    except _redis_errors() as error:
+        _end(RedisAway(f"the Redis server does not answer: {error}"))
+
+
+def _end(error: SpeakerTasksError) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), error.message))
+    sys.exit(error.exit_status)
+
+
+def _redis_errors() -> tuple[type[Exception], ...]:
+    """What redis-py raises when the server is away; a command that never imported it raises none of it."""
+    module = sys.modules.get("redis")
+    return (module.ConnectionError, module.TimeoutError) if module else ()

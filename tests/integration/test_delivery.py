@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,15 +244,28 @@ def _answers(client: TaskClient) -> bool:
         return False
 
 
-def test_the_program_says_what_it_needs_without_a_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "url", "status", "said"),
+    [
+        (["worker"], "", 2, "SPEAKER_REDIS_URL is not set"),
+        (["worker"], "http://127.0.0.1", 2, "scheme"),
+        (["worker", "--queues", "recognize,none"], "redis://127.0.0.1:1/0", 2, "'none'"),
+        (["enroll", ".", "--bank", "b"], "redis://127.0.0.1:1/0", 5, "does not answer"),
+    ],
+)
+def test_the_program_says_in_one_line_what_it_lacks(
+    tmp_path: Path, demo_speakers: Path, *, arguments: list[str], url: str, status: int, said: str
+) -> None:
+    shutil.copytree(demo_speakers / "Alice", tmp_path / "Alice")
     run = subprocess.run(
-        [str(PROGRAMS / "speaker-tasks"), "worker"],
+        [str(PROGRAMS / "speaker-tasks"), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PATH": str(PROGRAMS), "SPEAKER_DATA_DIR": str(tmp_path)},
+        env={"PATH": str(PROGRAMS), "SPEAKER_DATA_DIR": str(tmp_path / "var"), "SPEAKER_REDIS_URL": url},
+        cwd=tmp_path,
         check=False,
     )
-    assert run.returncode == 2
-    assert "SPEAKER_REDIS_URL" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.returncode == status, run.stderr
+    assert said in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
