@@ -28,7 +28,7 @@ def with_clips(bank: Bank) -> Bank:
     return replace(
         bank,
         clips=Clips(
-            keys=tuple(_row_key(label, vector) for label, vector in zip(bank.labels, bank.vectors, strict=True)),
+            keys=tuple(_row_key(vector) for vector in bank.vectors),
             owners=np.arange(rows),
             vectors=bank.vectors,
             seconds=bank.seconds,
@@ -189,5 +189,5 @@ def _renumber(clips: Clips, rows: Sequence[int]) -> Clips:
     return replace(clips, owners=np.array([place[int(owner)] for owner in clips.owners], np.int64))
 
 
-def _row_key(label: str, vector: np.ndarray) -> str:
-    return "row:" + hashlib.blake2b(label.encode() + b"\0" + vector.tobytes(), digest_size=16).hexdigest()
+def _row_key(vector: np.ndarray) -> str:
+    return "row:" + hashlib.blake2b(vector.tobytes(), digest_size=16).hexdigest()

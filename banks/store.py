@@ -177,7 +177,7 @@ class BankStore:
                 bank = self.read(name, version, clips=True)
                 if bank is None:
                     raise WatchError
-                written.append(self._write(name, change(bank), version.version, version))
+                written.append(self._write(name, change(bank), version.version))
             return written
 
         self.history(name)
@@ -227,7 +227,7 @@ class BankStore:
             pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo")
             pipe.srem(self._names_key, name)
 
-    def _write(self, name: str, bank: Bank, number: int, like: Version | None = None) -> Version:
+    def _write(self, name: str, bank: Bank, number: int) -> Version:
         """Write the bank's data under keys of its own, which expire unless a transaction keeps them."""
         version = Version(
             version=number,
@@ -235,8 +235,8 @@ class BankStore:
             model=bank.model,
             speakers=len(bank),
             size=bank.size,
-            created=like.created if like else bank.created,
-            source=like.source if like else bank.source,
+            created=bank.created,
+            source=bank.source,
             has_clips=bank.clips is not None,
         )
         columns = {"labels": bank.labels, "counts": bank.counts.tolist(), "seconds": bank.seconds.tolist()}

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from speaker_tasks.commands import enroll, evaluate, stack, train, weights, worker
+from speaker_tasks.commands import banks, enroll, evaluate, stack, train, weights, worker
 from speaker_tasks.errors import RedisAway, SpeakerTasksError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("worker")(worker.worker)
 app.command("enroll")(enroll.enroll)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
+app.add_typer(banks.app, name="banks")
 app.add_typer(weights.app, name="weights")
 
 

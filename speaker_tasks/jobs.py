@@ -132,6 +132,13 @@ class JobStore:
             self.client.hset(key, mapping={name: orjson.dumps(entry) for name, entry in entries.items()})
             self.client.expire(key, self.ttl)
 
+    def purge(self, report_key: bytes, speaker: str) -> None:
+        """Take a speaker's recordings out of a report, which is given by its key in Redis."""
+        stored: Any = self.client.hgetall(report_key)
+        named = [name for name, entry in stored.items() if orjson.loads(entry).get("speaker") == speaker]
+        if named:
+            self.client.hdel(report_key, *named)
+
     def report(self, job_id: str) -> list[dict[str, Any]]:
         """The report's entries, in the order of their keys."""
         stored = self.client.hgetall(self.report_template.format(id=job_id))

@@ -112,10 +112,11 @@ class Pulse:
             self.registry.beat(self.record)
 
     def _load_banks(self) -> None:
-        try:
-            self.context.active.load_files()
-        except SpeakerTasksError as error:
-            logger.error("a default bank cannot be loaded: %s", error)
+        for load in (self.context.keeper.restore, self.context.active.load_files):
+            try:
+                load()
+            except SpeakerTasksError as error:
+                logger.error("banks cannot be loaded: %s", error)
         self._loaded = True
 
     def _watch(self) -> None:

@@ -60,6 +60,16 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=1024**3, ge=1)
     """What the command line may send to Redis for one enrollment of a folder that the workers cannot read."""
 
+    vector_ttl: int = Field(default=30 * 24 * 3600, ge=1)
+    """Seconds for which a recording's vector is remembered, so that enrolling it again costs next to nothing."""
+
+    # Banks
+    bank_versions: int = Field(default=5, ge=1)
+    """Versions of each bank that are kept, the newest among them."""
+    snapshots: str | None = None
+    """A folder or an `fsspec` URL where each change of a bank is also written as npz, and read from when Redis is
+    empty."""
+
     # The worker
     concurrency: int = Field(default=4, ge=1)
     """Threads that decode, measure and match; the network has one thread of its own."""

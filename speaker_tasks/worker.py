@@ -176,9 +176,20 @@ def _check_redis(context: WorkerContext) -> None:
     """What only Redis can tell. A server that is away is no reason to refuse: Celery waits for it, and so do we."""
     try:
         refuse_cluster(context.redis)
+        _restore(context)
         context.active.load_files()
     except redis.RedisError as error:
         logger.warning("Redis does not answer yet: %s", error)
+
+
+def _restore(context: WorkerContext) -> None:
+    try:
+        restored = context.keeper.restore()
+    except SpeakerTasksError as error:
+        logger.error("banks cannot be restored: %s", error)
+    else:
+        if restored:
+            logger.warning("restored from snapshots: %s", ", ".join(restored))
 
 
 def _check_queues(queues: Sequence[str]) -> None:

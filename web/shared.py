@@ -9,7 +9,7 @@ import redis
 from flask import current_app
 
 from banks.active import ActiveMode
-from banks.store import BankStore
+from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.client import TaskClient
 from speaker_tasks.errors import SpeakerTasksError
 from speaker_tasks.settings import Settings
@@ -25,7 +25,8 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client = TaskClient(settings)
-        self.banks = BankStore(self.client.redis)
+        self.keeper = BankKeeper(self.client.redis, settings)
+        self.banks = self.keeper.store
         self._active = ActiveMode(
             self.banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model
         )

@@ -114,7 +114,7 @@ def change(before: Bank | None, head: Head, assembled: Assembled, model: str) ->
     return editing.add(before, labels, clips, model)
 
 
-def result(head: Head, report: list[Outcome], version: int, model: str, speakers: int) -> dict[str, Any]:
+def result(head: Head, report: list[Outcome], version: int, model: str, *, speakers: int) -> dict[str, Any]:
     """What the job's record says at its end."""
     counts = Counter(outcome.reason.value for outcome in report)
     usable = {outcome.speaker for outcome in report if outcome.enrolled or outcome.reason is Reason.DUPLICATE}

@@ -9,6 +9,7 @@ from celery import Celery
 
 from banks.active import ActiveMode
 from banks.store import BankStore
+from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.celery_app import redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
@@ -33,6 +34,7 @@ class WorkerContext:
     jobs: JobStore
     outbox: Outbox
     banks: BankStore
+    keeper: BankKeeper
     active: ActiveMode
 
 
@@ -42,7 +44,8 @@ _installed: list[WorkerContext] = []
 def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
     client = redis_client(settings, connections=settings.concurrency + SPARE_CONNECTIONS)
-    banks = BankStore(client)
+    keeper = BankKeeper(client, settings)
+    banks = keeper.store
     active = ActiveMode(banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model)
     return WorkerContext(
         settings=settings,
@@ -53,6 +56,7 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         jobs=JobStore(client, settings.job_ttl),
         outbox=Outbox(app, client),
         banks=banks,
+        keeper=keeper,
         active=active,
     )
 

@@ -118,7 +118,8 @@ def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any
     context.jobs.amend(job_id, {key: outcome.to_dict() for key, outcome in assembled.amended.items()})
     model = context.embedder.model_id
     version = assemble.write(context.banks, head, assembled, model, job_id)
-    result = assemble.result(head, list(outcomes.values()), version, model, len(assembled.labels))
+    result = assemble.result(head, list(outcomes.values()), version, model, speakers=len(assembled.labels))
+    result["warnings"] = list(context.keeper.saved(head.request.bank))
     state = "partial" if result["speakers_without"] else "succeeded"
     context.jobs.finish(job_id, state, result=result)  # type: ignore[arg-type]
     _clean(context, job_id)

@@ -1,0 +1,168 @@
+"""`speaker-tasks banks ...`: look at banks and change them; each change is a new version that can be rolled back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.errors import Conflict
+
+if TYPE_CHECKING:
+    from speaker_tasks.bankkeeper import BankKeeper, Change
+
+app = typer.Typer(help="Look at the banks of enrolled speakers and change them.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The bank.")]
+Speaker = Annotated[str, typer.Argument(help="The speaker.")]
+Version = Annotated[int | None, typer.Option(help="A kept version; default: the newest.")]
+
+
+@app.command("list")
+def list_banks() -> None:
+    """All banks: version, model, speakers."""
+    table = Table("bank", "version", "model", "speakers", "created", "source")
+    for bank in _keeper().overview():
+        cells = (bank[key] for key in ("name", "version", "model", "speakers", "created", "source"))
+        table.add_row(*(str(cell) for cell in cells))
+    console.print(table)
+
+
+@app.command()
+def show(name: Name, version: Version = None) -> None:
+    """The speakers of a bank, and its kept versions."""
+    keeper = _keeper()
+    about = keeper.about(name)
+    console.print(
+        f"bank [bold]{name}[/]: version {version or about['version']} of {about['versions']}, model {about['model']}",
+        soft_wrap=True,
+    )
+    table = Table("speaker", "recordings", "seconds")
+    for speaker in keeper.speakers(name, version):
+        table.add_row(speaker["label"], str(speaker["recordings"]), f"{speaker['seconds']:.1f}")
+    console.print(table)
+
+
+@app.command()
+def create(
+    name: Name, model: Annotated[str, typer.Option(help="Id of the model whose vectors it is to hold.")]
+) -> None:
+    """A new bank without speakers."""
+    _done(_keeper().create(name, model))
+
+
+@app.command("import")
+def import_npz(
+    path: Annotated[Path, typer.Argument(help="An npz file, of the first server or of ours.")],
+    name: Name,
+    model: Annotated[str | None, typer.Option(help="The model that made it, if the file does not say so.")] = None,
+    replace: Annotated[bool, typer.Option(help="Write a new version of a bank that is there.")] = False,
+) -> None:
+    """Read an npz file into a bank."""
+    _done(_keeper().import_npz(name, path, model=model, replace_it=replace))
+
+
+@app.command("export")
+def export_npz(name: Name, path: Annotated[Path, typer.Argument(help="The file.")], version: Version = None) -> None:
+    """Write a bank to an npz file that the first server's readers read too."""
+    _keeper().export_npz(name, path, version)
+    console.print(f"saved to {path}", soft_wrap=True)
+
+
+@app.command()
+def copy(name: Name, to: Annotated[str, typer.Argument(help="The new bank.")]) -> None:
+    """The same bank under another name."""
+    _done(_keeper().copy(name, to))
+
+
+@app.command()
+def union(
+    to: Annotated[str, typer.Argument(help="The new bank.")],
+    names: Annotated[list[str], typer.Argument(help="The banks to unite.")],
+) -> None:
+    """A new bank of all speakers of others; who is in two of them has the recordings of both."""
+    _done(_keeper().unite(names, to))
+
+
+@app.command()
+def rename(name: Name, speaker: Speaker, to: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Give a speaker another name."""
+    _done(_keeper().rename(name, speaker, to))
+
+
+@app.command()
+def merge(name: Name, speaker: Speaker, into: Annotated[str, typer.Argument(help="Who gets the recordings.")]) -> None:
+    """Make one speaker of two."""
+    _done(_keeper().merge(name, speaker, into))
+
+
+@app.command()
+def remove(
+    name: Name,
+    speaker: Speaker,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="From every version, the snapshot and the caches too.")
+    ] = False,
+) -> None:
+    """Remove a speaker. Earlier versions keep it for a rollback, unless it is purged."""
+    keeper = _keeper()
+    _done(keeper.purge(name, speaker) if purge else keeper.remove(name, speaker))
+
+
+@app.command()
+def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a bank with all its versions and its snapshot."""
+    if not yes and not typer.confirm(f"Delete bank {name} with all its versions?"):
+        raise Conflict("nothing was deleted")
+    for warning in _keeper().delete(name):
+        console.print(f"[yellow]{warning}[/]")
+    console.print(f"bank {name} is deleted")
+
+
+@app.command()
+def rollback(name: Name, to: Annotated[int | None, typer.Option(help="Default: the version before.")] = None) -> None:
+    """Make an earlier version the newest again."""
+    _done(_keeper().rollback(name, to))
+
+
+@app.command()
+def diff(
+    name: Name,
+    before: Annotated[int | None, typer.Option(help="Default: the version before the last.")] = None,
+    after: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+) -> None:
+    """What changed between two versions."""
+    found = _keeper().diff(name, before, after)
+    table = Table("change", "speaker", "recordings", "cosine")
+    for label in found.added:
+        table.add_row("[green]added[/]", label, "", "")
+    for label in found.removed:
+        table.add_row("[red]removed[/]", label, "", "")
+    for old, new in found.renamed:
+        table.add_row("renamed", f"{old} -> {new}", "", "")
+    for change in found.changed:
+        table.add_row("changed", change.label, f"{change.count_before} -> {change.count_after}", f"{change.cosine:.4f}")
+    console.print(table)
+
+
+@app.command()
+def snapshot(name: Name) -> None:
+    """Write a bank's snapshot now, to the place that SPEAKER_SNAPSHOTS names."""
+    console.print(f"saved to {_keeper().snapshot(name)}", soft_wrap=True)
+
+
+def _keeper() -> BankKeeper:
+    from speaker_tasks.bankkeeper import BankKeeper
+    from speaker_tasks.celery_app import redis_client
+
+    settings = connected_settings()
+    return BankKeeper(redis_client(settings), settings)
+
+
+def _done(change: Change) -> None:
+    for warning in change.warnings:
+        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+    console.print(f"bank [bold]{change.bank}[/] is at version {change.version}")

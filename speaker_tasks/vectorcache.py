@@ -1,0 +1,78 @@
+"""Vectors of recordings that were embedded before, by content and model, so that a second run is nearly free.
+
+One hash a recording, `speaker:vectors:<clip key>`: model id -> measures and vector, raw float32. What is not asked for
+within `ttl` seconds is forgotten; voices are personal data, so a purge deletes them by the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import redis
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured of a recording; all that the quality gates look at beside the vector."""
+
+    seconds: float = 0.0
+    speech: float = 0.0
+    """Seconds of speech."""
+    snr: float = 0.0
+    """Signal to noise, in dB."""
+    clipped: float = 0.0
+    """Share of samples that are cut off, 0 to 1."""
+    agreement: float = 1.0
+    """The lowest cosine between two of its long windows; 1 where there is one window only."""
+
+
+@dataclass(frozen=True)
+class CachedVector:
+    """A recording's vector (D,) float32 and its measures."""
+
+    measures: Measures
+    vector: np.ndarray
+
+
+class VectorCache:
+    """The cache of one Redis server."""
+
+    key_template = "speaker:vectors:{key}"
+
+    def __init__(self, client: redis.Redis, ttl: int) -> None:
+        self.client, self.ttl = client, ttl
+
+    def get(self, keys: Sequence[str], model: str) -> dict[str, CachedVector]:
+        """Those of the recordings that the model has embedded before."""
+        if not keys:
+            return {}
+        pipe = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hget(self._key(key), model)
+        stored: list[Any] = pipe.execute()
+        return {key: _unpacked(raw) for key, raw in zip(keys, stored, strict=True) if raw is not None}
+
+    def put(self, key: str, model: str, vector: np.ndarray, measures: Measures) -> None:
+        """Remember a recording's vector."""
+        raw = np.concatenate([np.array(astuple(measures), np.float32), vector.astype(np.float32)]).tobytes()
+        pipe = self.client.pipeline()
+        pipe.hset(self._key(key), model, raw)
+        pipe.expire(self._key(key), self.ttl)
+        pipe.execute()
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Delete what is known of recordings, of all models; gives how many were known."""
+        names = [self._key(key) for key in keys]
+        return sum(int(self.client.unlink(*names[i : i + 1000])) for i in range(0, len(names), 1000))
+
+    def _key(self, key: str) -> str:
+        return self.key_template.format(key=key)
+
+
+def _unpacked(raw: bytes) -> CachedVector:
+    values = np.frombuffer(raw, np.float32)
+    count = len(astuple(Measures()))
+    return CachedVector(Measures(*(float(value) for value in values[:count])), values[count:])
