@@ -1,4 +1,4 @@
-"""Endless training batches: crops drawn by speaker, mixed with noise and babble in the mel power domain, masked."""
+"""Endless training batches: crops drawn by speaker, mixed with noise and babble in the mel power domain."""
 
 from __future__ import annotations
 
@@ -58,41 +58,40 @@ class BatchMaker:
         length = int(rng.choice(recipe.final_crop_frames if final else recipe.crop_frames))
         speakers = rng.choice(len(self._clips_of), recipe.batch_size // 2, replace=False, p=self._speaker_share)
         speeds = rng.integers(len(self._speeds), size=len(speakers))
+        frames = np.full(recipe.batch_size, length, np.int32)
         spectrograms = np.zeros((recipe.batch_size, features.MEL_BINS, length, 1), np.float32)
-        frames, labels, targets = [], [], []
+        labels, targets = [], []
         for row in range(recipe.batch_size):
             speaker, speed_index = speakers[row // 2], speeds[row // 2]
             speed = self._speeds[speed_index]
             clips = self._clips_of[speaker]
             clip = clips[rng.integers(len(clips))]
-            spectrogram = self._spectrogram(clip, speed, length, rng)
-            spectrograms[row, :, : spectrogram.shape[1], 0] = spectrogram
-            frames.append(spectrogram.shape[1])
+            spectrograms[row, :, :, 0] = self._spectrogram(clip, speed, length, rng)
             known = self._class_of[speaker]
             labels.append(known + speed_index * len(self._labelled) if known >= 0 else -1)
             targets.append(self._targets[speed][clip])
-        return Batch(spectrograms, np.array(frames, np.int32), np.array(labels, np.int32), np.stack(targets))
+        return Batch(spectrograms, frames, np.array(labels, np.int32), np.stack(targets))
 
     def _spectrogram(self, clip: int, speed: float, length: int, rng: np.random.Generator) -> np.ndarray:
-        """One augmented crop: `(64, T)` float32, T <= length."""
+        """One augmented crop: `(64, length)` float32."""
         recipe = self._recipe
         power = self._crop(clip, speed, length, rng)
         if rng.random() < recipe.noise_probability:
             snr = rng.uniform(*recipe.snr_db)
             noise = self._babble(length, rng) if rng.random() < recipe.babble_share else self._noise(length, rng)
-            noise = noise[np.arange(len(power)) % len(noise)]
             power = power + noise * (power.mean() / (noise.mean() + 1e-12) * 10 ** (-snr / 10))
         spectrogram = features.normalise_mel_power(power.T)
         return _spec_augment(spectrogram, recipe, rng)
 
     def _crop(self, clip: int, speed: float, length: int, rng: np.random.Generator) -> np.ndarray:
-        """A random crop as linear mel power: `(T, 64)` float32, T <= length."""
+        """A random crop as linear mel power, a short clip repeated: `(length, 64)` float32."""
         views = self._views[speed]
         view = views[True] if True in views and rng.random() < self._recipe.degraded_share else views[False]
         start, stop = view.offsets[clip], view.offsets[clip + 1]
         room = max(stop - start - length, 0)
         start += rng.integers(room + 1)
-        return np.exp(view.frames[start : min(start + length, stop)].astype(np.float32))
+        power = np.exp(view.frames[start : min(start + length, stop)].astype(np.float32))
+        return np.resize(power, (length, features.MEL_BINS))
 
     def _noise(self, length: int, rng: np.random.Generator) -> np.ndarray:
         noise = self._corpus.noise
@@ -104,8 +103,7 @@ class BatchMaker:
         total = np.zeros((length, features.MEL_BINS), np.float32)
         for clip in rng.integers(len(self._corpus.speakers), size=rng.integers(2, 6)):
             voice = self._crop(int(clip), self._speeds[0], length, rng)
-            voice = voice / (voice.mean() + 1e-12)
-            total += voice[np.arange(length) % len(voice)]
+            total += voice / (voice.mean() + 1e-12)
         return total
 
     def _blend(self, vectors: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """What the network learns from: the teacher's vectors, the teacher's similarities, and an angular margin over speakers.
 
-- Vectors: cosine between the teacher's vector and a linear map of ours.
+- Vectors: cosine between our vector and the teacher's, carried into our space by a fixed random isometry. A learned
+  map was tried: directions that it ignores then stay in our cosines as noise.
 - Similarities: squared error between our batch's cosine matrix and the teacher's (Tung and Mori, arXiv 1907.09682).
 - Margin: additive angular margin soft-max (Deng et al., arXiv 1801.07698) over speakers with two clips or more, whose
   class vectors are the teacher's mean vectors and stay so. Learned ones were tried: with few clips a class, Adam's
   steps of equal size wipe them out faster than they learn.
 
-The map starts as a random isometry, so that similarities before and after it agree from the first step.
+With the isometry, all three speak of the same cosines, which are those that the service compares.
 """
 
 from __future__ import annotations
@@ -27,16 +28,8 @@ class Distillation(keras.Model):
         self.network = network
         self._recipe = recipe
         isometry = _isometry(network.output_shape[-1], class_vectors.shape[1], seed)
-        self.to_teacher = self.add_weight(
-            shape=isometry.shape, initializer=_constant(isometry), name="to_teacher", dtype="float32"
-        )
-        self.class_vectors = self.add_weight(
-            shape=class_vectors.shape,
-            initializer=_constant(class_vectors),
-            trainable=False,
-            name="class_vectors",
-            dtype="float32",
-        )
+        self.from_teacher = self._fixed("from_teacher", isometry.T)
+        self.class_vectors = self._fixed("class_vectors", class_vectors @ isometry.T)
         self.margin = self.add_weight(shape=(), initializer="zeros", trainable=False, name="margin", dtype="float32")
         names = ("teacher_cosine", "similarity_error", "margin_loss")
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
@@ -45,10 +38,10 @@ class Distillation(keras.Model):
         return self.network([inputs["spectrogram"], inputs["frames"]], training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        mapped = _unit(ops.matmul(y_pred, self.to_teacher))
-        cosine = ops.mean(ops.sum(mapped * y["teacher"], axis=-1))
+        teacher = ops.matmul(y["teacher"], self.from_teacher)
+        cosine = ops.mean(ops.sum(y_pred * teacher, axis=-1))
         similarity = self._similarity_error(y_pred, y["teacher"])
-        margin = self._margin_loss(mapped, y["label"])
+        margin = self._margin_loss(y_pred, y["label"])
         for name, value in zip(self._trackers, (cosine, similarity, margin), strict=True):
             self._trackers[name].update_state(value)
         recipe = self._recipe
@@ -64,11 +57,16 @@ class Distillation(keras.Model):
         size = ops.cast(ops.shape(ours)[0], "float32")
         return ops.sum(ops.square(ours - theirs)) / (size * (size - 1.0))
 
-    def _margin_loss(self, mapped, label):
+    def _fixed(self, name: str, value: np.ndarray):
+        return self.add_weight(
+            shape=value.shape, initializer=_constant(value), trainable=False, name=name, dtype="float32"
+        )
+
+    def _margin_loss(self, embeddings, label):
         """Mean over the rows that have a class; `label` -1 has none."""
         labelled = ops.cast(label >= 0, "float32")
         one_hot = ops.one_hot(ops.maximum(label, 0), self.class_vectors.shape[0], dtype="float32")
-        cosines = ops.matmul(mapped, ops.transpose(self.class_vectors))
+        cosines = ops.matmul(embeddings, ops.transpose(self.class_vectors))
         cosine = ops.clip(ops.sum(cosines * one_hot, axis=-1), -1.0 + 1e-6, 1.0 - 1e-6)
         sine = ops.sqrt(1.0 - ops.square(cosine))
         with_margin = cosine * ops.cos(self.margin) - sine * ops.sin(self.margin)
@@ -85,7 +83,3 @@ def _isometry(rows: int, columns: int, seed: int) -> np.ndarray:
 
 def _constant(value: np.ndarray):
     return lambda shape, dtype: ops.convert_to_tensor(value, dtype)
-
-
-def _unit(x):
-    return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))

@@ -20,18 +20,19 @@ class Recipe:
 
     batch_size: int = 64
     crop_frames: tuple[int, ...] = (100, 120, 150, 200)
-    """Lengths of crops in frames of 10 ms; one length a batch. Shorter clips are masked, not repeated."""
+    """Lengths of crops in frames of 10 ms; one length a batch. A shorter clip is repeated: padding would
+    enter the statistics of batch normalisation, and make them those of no clip."""
     final_crop_frames: tuple[int, ...] = (150, 200, 250, 300)
     final_share: float = 0.2
     """The last part of the run, which uses the longer crops."""
     duration_power: float = 0.8
     """A speaker is drawn in proportion to this power of the seconds there are of it."""
     degraded_share: float = 0.25
-    noise_probability: float = 0.5
+    noise_probability: float = 0.4
     snr_db: tuple[float, float] = (3.0, 20.0)
     babble_share: float = 0.4
-    frequency_mask_bins: int = 8
-    time_mask_frames: int = 25
+    frequency_mask_bins: int = 6
+    time_mask_frames: int = 15
 
     minutes: float = 0.0
     """Length of the run by the clock; the learning rate follows it. 0: by `steps`."""
