@@ -76,6 +76,10 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
             record = load(app, settings, queues)
         except SpeakerTasksError as error:
             raise WorkerRefused(error) from None
+        except Exception as error:
+            # Celery would log it and go on without a model.
+            logger.exception("the model could not be loaded")
+            raise WorkerRefused(SpeakerTasksError(f"the model could not be loaded: {error!r}")) from error
         from speaker_tasks.pulse import Pulse
         from speaker_tasks.tasks.context import current
 
