@@ -1,4 +1,7 @@
-"""The folder source: one sub-folder a speaker, its name the label, all recordings below it."""
+"""The folder source: one sub-folder a speaker, its name the label, all recordings below it.
+
+Recordings that lie in the folder itself belong to the speakers that an RTTM file of the same name tells.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from enrollment import rttm
 from enrollment.manifest import Entry, Manifest, bad_name, clean_name
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".webm"})
+RTTM_SUFFIX = ".rttm"
 HIDDEN_NAMES = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"})
 """Left by file managers and archivers; hidden like names with a leading dot."""
 
@@ -26,9 +31,12 @@ def scan(root: Path | str) -> Manifest:
         raise NotFound(f"there is no folder {top}", path=str(top))
     top = top.resolve()
     folders: dict[str, str] = {}
-    skipped: list[Outcome] = []
-    for item in _sorted(top):
+    items = _sorted(top)
+    entries, skipped, meetings = _of_meetings(items, top)
+    for item in items:
         row = _shown(item.name)
+        if item.name in meetings:
+            continue
         if _hidden(item.name):
             skipped.append(Outcome("", _shown(item.path), Reason.HIDDEN, "hidden", row))
         elif item.is_symlink() and not item.is_file():
@@ -43,9 +51,8 @@ def scan(root: Path | str) -> Manifest:
                 skipped.append(bad_name(row, error))
                 continue
             _claim(folders, speaker, item.name)
-    if not folders:
+    if not folders and not meetings:
         raise Unusable(f"{top} has no folder with a speaker's recordings; one sub-folder a speaker is wanted")
-    entries: list[Entry] = []
     for speaker, name in folders.items():
         for found in _below(top, top / name, speaker):
             (entries if isinstance(found, Entry) else skipped).append(found)  # type: ignore[arg-type]
@@ -61,6 +68,26 @@ def _claim(folders: dict[str, str], speaker: str, name: str) -> None:
             folders=[first, second],
         )
     folders[speaker] = name
+
+
+def _of_meetings(items: list[os.DirEntry[str]], top: Path) -> tuple[list[Entry], list[Outcome], set[str]]:
+    """The parts of recordings that lie in the folder itself with an RTTM file beside them, and the names of both."""
+    entries: list[Entry] = []
+    skipped: list[Outcome] = []
+    names: set[str] = set()
+    rttm_files = {Path(item.name).stem: item for item in items if item.name.lower().endswith(RTTM_SUFFIX)}
+    for item in items:
+        path = Path(item.path)
+        beside = rttm_files.get(path.stem)
+        if beside is None or path.suffix.lower() not in AUDIO_SUFFIXES or _hidden(item.name):
+            continue
+        if not (_file_below(path, top) and _file_below(Path(beside.path), top)):
+            continue
+        found, bad = rttm.segments(Path(beside.path), item.path, _shown(beside.name))
+        entries.extend(found)
+        skipped.extend(bad)
+        names |= {item.name, beside.name}
+    return entries, skipped, names
 
 
 def _below(top: Path, folder: Path, speaker: str) -> Iterator[Entry | Outcome]:

@@ -63,6 +63,11 @@ class Manifest:
         return cls(entries, tuple(skipped), tuple(named))
 
 
+def narrow(text: str) -> str:
+    """Full-width Latin letters, digits and signs, as typed in Chinese input methods, in their usual width."""
+    return "".join(chr(ord(one) - 0xFEE0) if "\uff01" <= one <= "\uff5e" else one for one in text)
+
+
 def clean_name(name: str) -> str:
     """A speaker's name as it is kept: NFC, no spaces round it, one where there were several.
 
@@ -76,6 +81,15 @@ def clean_name(name: str) -> str:
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in cleaned):
         raise Unusable(f"the speaker's name holds control characters or is not UTF-8: {cleaned!r}")
     return cleaned
+
+
+def clean_cell(value: object) -> str:
+    """A cell of a sheet as text: whole numbers without a point, usual width, no stray spaces; "" if empty."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return " ".join(unicodedata.normalize("NFC", narrow(str(value))).split())
 
 
 def bad_name(row: str, error: Unusable) -> Outcome:

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     MISPLACED = "misplaced"
     OUTSIDE_ROOTS = "outside_roots"
     BAD_NAME = "bad_name"
+    BAD_ROW = "bad_row"
     MISSING = "missing"
     UNREADABLE = "unreadable"
     UNUSABLE = "unusable"

@@ -1,0 +1,146 @@
+"""Archives are unpacked with suspicion: what could harm is refused before it is written."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from enrollment.archive import ArchiveRefused, Limits, unpack
+from enrollment.folder import scan
+from speaker_tasks.errors import TooLarge
+
+
+def zipped(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def tarred(files: dict[str, bytes], mode: str = "w:gz", *, extra: tarfile.TarInfo | None = None) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=mode) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        if extra is not None:
+            archive.addfile(extra)
+    return data.getvalue()
+
+
+FILES = {"林一/a.wav": b"x" * 500, "Ann/b.wav": b"y" * 500}
+
+
+@pytest.mark.parametrize("mode", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("top", ["", "speaker_data/", "./"])
+def test_a_folder_tree_is_found_in_zip_and_tar_also_one_folder_down(tmp_path: Path, mode: str, top: str) -> None:
+    files = {top + name: content for name, content in FILES.items()} | {"__MACOSX/x": b"-"}
+    data = zipped(files) if mode == "zip" else tarred(files, mode)
+    manifest = scan(unpack(data, tmp_path))
+    assert set(manifest.speakers) == {"林一", "Ann"}
+    assert {Path(one.path).read_bytes() for one in manifest.entries} == set(FILES.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.wav", "/etc/evil.wav", "a/../../evil.wav", "..\\evil.wav", "C:\\evil.wav", "a/" * 20 + "x.wav"]
+)
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path, make, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ArchiveRefused):
+        unpack(make({name: b"x"}), tmp_path / "in")
+    assert list(tmp_path.rglob("*.wav")) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("Ann/link.wav")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with pytest.raises(ArchiveRefused, match="link or a device"):
+        unpack(tarred({}, extra=info), tmp_path)
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        info = zipfile.ZipInfo("Ann/link.wav")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(ArchiveRefused, match="link"):
+        unpack(data.getvalue(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Ann/inner.zip", "Ann/inner.tar.gz", "Ann/inner.7z"])
+def test_archives_in_archives_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArchiveRefused, match="holds an archive"):
+        unpack(zipped({name: b"x"}), tmp_path)
+
+
+def test_a_zip_bomb_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    bomb = zipped({"Ann/a.wav": bytes(20_000_000)})
+    assert len(bomb) < 50_000
+    with pytest.raises(TooLarge):
+        unpack(bomb, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_that_lies_about_its_size_is_stopped_while_it_is_unpacked(tmp_path: Path) -> None:
+    bomb = bytearray(zipped({"Ann/a.wav": bytes(20_000_000)}))
+    size = (20_000_000).to_bytes(4, "little")
+    while (at := bomb.find(size)) >= 0:
+        bomb[at : at + 4] = (1000).to_bytes(4, "little")
+    with pytest.raises((TooLarge, ArchiveRefused)):
+        unpack(bytes(bomb), tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.wav")) <= 5_000_000
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_tar_bomb_is_stopped_while_it_is_unpacked(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(TooLarge):
+        unpack(tarred({"Ann/a.wav": bytes(20_000_000)}, mode), tmp_path, Limits(total_bytes=5_000_000))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.wav")) <= 5_000_000
+
+
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
+    many = {f"Ann/{number}.wav": b"x" for number in range(30)}
+    for data in (zipped(many), tarred(many)):
+        with pytest.raises(TooLarge, match="more than 20 files"):
+            unpack(data, tmp_path / str(len(data)), Limits(files=20))
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefused, match="twice"):
+        unpack(tarred({"Ann/a.wav": b"x", "./Ann/a.wav": b"y"}), tmp_path)
+
+
+def test_a_file_that_another_member_takes_for_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(tarred({"Ann": b"x", "Ann/a.wav": b"y"}), tmp_path)
+
+
+def test_names_from_windows_in_china_are_read(tmp_path: Path) -> None:
+    data = bytearray(zipped({"ABCD/a.wav": b"x" * 9}, compression=zipfile.ZIP_STORED))
+    for at in (data.find(b"ABCD"), data.rfind(b"ABCD")):
+        data[at : at + 4] = "林一".encode("gb18030")
+    assert scan(unpack(bytes(data), tmp_path)).speakers == ("林一",)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 torn", zipped(FILES)[:120], tarred(FILES)[:60]])
+def test_what_is_no_archive_or_is_torn_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(data, tmp_path)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped({"Ann/a.wav": b"x"}))
+    data[6] |= 1
+    at = data.find(b"PK\x01\x02")
+    data[at + 8] |= 1
+    with pytest.raises(ArchiveRefused, match="encrypted"):
+        unpack(bytes(data), tmp_path)

@@ -1,0 +1,313 @@
+"""Each source of recordings becomes the same manifest; rows that cannot be used are named, never lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import openpyxl
+import pytest
+import xlwt
+
+from enrollment import dictionary, folder, sources, table, workbook
+from enrollment.manifest import Manifest
+from enrollment.places import Places, content_hash
+from enrollment.report import Reason
+from enrollment.roots import OutsideRoots
+from enrollment.sources import Options
+from enrollment.workbook import Layout
+from speaker_tasks.errors import Malformed, NotFound, TooLarge, Unusable
+
+HEADER = ["录音", "b", "c", "d", "e", "说话人"]
+Sheets = dict[str, list[list[Any]]]
+
+
+def touch(root: Path, *files: str) -> None:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def xlsx(path: Path, sheets: Sheets, merged: dict[str, str] | None = None) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+        if merged and name in merged:
+            sheet.merge_cells(merged[name])
+    book.save(path.with_suffix(".xlsx"))
+    return path.with_suffix(".xlsx")
+
+
+def xls(path: Path, sheets: Sheets, merged: dict[str, str] | None = None) -> Path:
+    book = xlwt.Workbook()
+    for name, rows in sheets.items():
+        sheet = book.add_sheet(name)
+        block = _block(merged[name]) if merged and name in merged else None
+        for i, row in enumerate(rows):
+            for j, value in enumerate(row):
+                if value is not None and not (block and block[0] <= i <= block[1] and block[2] <= j <= block[3]):
+                    sheet.write(i, j, value)
+        if block:
+            sheet.write_merge(*block, rows[block[0]][block[2]])
+    book.save(str(path.with_suffix(".xls")))
+    return path.with_suffix(".xls")
+
+
+def _block(cells: str) -> tuple[int, int, int, int]:
+    first, last = cells.split(":")
+    return int(first[1:]) - 1, int(last[1:]) - 1, ord(first[0]) - 65, ord(last[0]) - 65
+
+
+@pytest.fixture(params=[xlsx, xls], ids=["xlsx", "xls"])
+def make(request: pytest.FixtureRequest) -> Callable[..., Path]:
+    return request.param  # type: ignore[no-any-return]
+
+
+def row(recording: Any, speaker: Any) -> list[Any]:
+    return [recording, None, None, None, None, speaker]
+
+
+def reasons(manifest: Manifest) -> dict[str, Reason]:
+    return {outcome.row: outcome.reason for outcome in manifest.skipped}
+
+
+REST: Sheets = {"统计": [["x"]], "说明": [["y"]]}
+
+
+def test_a_workbook_names_the_recordings_of_each_day_and_its_last_two_sheets_are_no_data(make, tmp_path: Path) -> None:
+    touch(tmp_path, "1月2日/wav/a.wav", "1月2日/wav/b.wav", "1月3日/wav/a.wav")
+    book = make(
+        tmp_path / "会议",
+        {
+            "1月2日": [HEADER, row("a", "林一"), row("b", "Ann")],
+            "1月3日": [HEADER, row("a", "林一")],
+            "统计": [HEADER, row("a", "nobody")],
+            "说明": [["text"]],
+        },
+    )
+    manifest = workbook.read(book)
+    assert [(one.speaker, one.path, one.row) for one in manifest.entries] == [
+        ("林一", str(tmp_path / "1月2日/wav/a.wav"), "sheet '1月2日', row 2"),
+        ("Ann", str(tmp_path / "1月2日/wav/b.wav"), "sheet '1月2日', row 3"),
+        ("林一", str(tmp_path / "1月3日/wav/a.wav"), "sheet '1月3日', row 2"),
+    ]
+    assert manifest.skipped == ()
+
+
+def test_odd_rows_are_handled_or_reported_by_sheet_and_row(make, tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav", "d/wav/7.wav", "d/wav/rec01.wav")
+    book = make(
+        tmp_path / "book",
+        {
+            "d": [
+                HEADER,
+                row("  a ", "\u3000林一 "),
+                row(None, None),
+                row("   ", ""),
+                row(7, 1024.0),
+                row("ｒｅｃ０１", "Ａｎｎ"),
+                row("a.wav", "Ann"),
+                row("a", None),
+                row(None, "Bob"),
+                row("missing", "Bob"),
+                row("../../etc/passwd", "Bob"),
+                row("a", "x" * 200),
+            ],
+            **REST,
+        },
+    )
+    manifest = workbook.read(book)
+    found = [(one.speaker, Path(one.path).name) for one in manifest.entries]
+    assert found == [("林一", "a.wav"), ("1024", "7.wav"), ("Ann", "rec01.wav"), ("Ann", "a.wav")]
+    assert reasons(manifest) == {
+        "sheet 'd', row 8": Reason.BAD_ROW,
+        "sheet 'd', row 9": Reason.BAD_ROW,
+        "sheet 'd', row 10": Reason.MISSING,
+        "sheet 'd', row 11": Reason.OUTSIDE_ROOTS,
+        "sheet 'd', row 12": Reason.BAD_NAME,
+    }
+
+
+def test_a_merged_cell_names_the_speaker_of_all_its_rows(make, tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav", "d/wav/b.wav", "d/wav/c.wav")
+    rows = [HEADER, row("a", "林一"), row("b", None), row("c", "Ann")]
+    book = make(tmp_path / "book", {"d": rows, **REST}, {"d": "F2:F3"})
+    assert [one.speaker for one in workbook.read(book).entries] == ["林一", "林一", "Ann"]
+
+
+def test_columns_are_found_by_header_and_other_layouts_are_options(make, tmp_path: Path) -> None:
+    touch(tmp_path, "audio/d_a.flac")
+    book = make(tmp_path / "book", {"d": [["Who ", "File"], ["Ann", "a"]], "notes": [["z"]]})
+    layout = Layout("file", "WHO", skip_sheets=("notes",), skip_last=0, pattern="{root}/audio/{sheet}_{recording}.flac")
+    (entry,) = workbook.read(book, layout=layout).entries
+    assert (entry.speaker, entry.path) == ("Ann", str(tmp_path / "audio/d_a.flac"))
+
+
+def test_a_sheet_without_the_column_is_reported(make, tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav")
+    book = make(tmp_path / "book", {"d": [["rec", "who"], ["a", "Ann"]], "e": [["x"], ["a"]]})
+    manifest = workbook.read(book, layout=Layout("rec", "who", skip_last=0))
+    assert len(manifest.entries) == 1
+    assert reasons(manifest) == {"sheet 'e', row 1": Reason.BAD_ROW}
+
+
+def test_a_workbook_without_data_sheets_says_what_to_do(make, tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="skip-last"):
+        workbook.read(make(tmp_path / "book", {"a": [HEADER], "b": [HEADER]}))
+
+
+def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
+    for name in ("x.xlsx", "x.xls"):
+        (tmp_path / name).write_bytes(b"not a workbook")
+        with pytest.raises(Unusable, match="not an"):
+            workbook.read(tmp_path / name)
+    with pytest.raises(NotFound):
+        workbook.read(tmp_path / "none.xlsx")
+    for pattern in ("{root}/{other}", "{root", "{root}/fixed.wav"):
+        with pytest.raises(Malformed):
+            Layout(pattern=pattern)
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = xlsx(tmp_path / "book", {"d": [HEADER, *(row("a", "b") for _ in range(100))], **REST})
+    monkeypatch.setattr(workbook, "MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(TooLarge):
+        workbook.read(book)
+
+
+def test_the_dictionary_is_written_as_the_first_server_wrote_it_and_read_back(tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav", "d/wav/b.wav")
+    book = xlsx(tmp_path / "book", {"d": [HEADER, row("a", "林一"), row("b", "林一")], **REST})
+    manifest = workbook.read(book)
+    dictionary.write(manifest, tmp_path / "morning_speaker_dict.json")
+    text = (tmp_path / "morning_speaker_dict.json").read_text(encoding="utf-8")
+    paths = [str(tmp_path / "d/wav/a.wav"), str(tmp_path / "d/wav/b.wav")]
+    assert text == json.dumps({"林一": paths}, ensure_ascii=False, indent=4)
+    assert [one.path for one in dictionary.read(tmp_path / "morning_speaker_dict.json").entries] == paths
+
+
+def test_a_dictionary_with_odd_entries(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(
+        json.dumps({"Ann": ["a.wav", 3, "s3://b/c.wav"], " ": ["x"], "Bob": "b.wav", "Eve": []}), encoding="utf-8"
+    )
+    manifest = dictionary.read(tmp_path / "d.json")
+    assert [one.path for one in manifest.entries] == [str(tmp_path / "a.wav"), "s3://b/c.wav"]
+    assert manifest.speakers == ("Ann", "Bob", "Eve")
+    assert set(reasons(manifest).values()) == {Reason.BAD_ROW, Reason.BAD_NAME}
+    for text in ("[1]", "{", ""):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(Unusable):
+            dictionary.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_with_parts_of_recordings(tmp_path: Path, encoding: str, separator: str) -> None:
+    lines = [
+        ["Speaker", "Path", "Start", "End"],
+        ["林一", "a.wav", "", ""],
+        ["Ann", "long.wav", "10", "12.5"],
+        [],
+        ["Ann", "long.wav", "5", "5"],
+        ["Ann", "long.wav", "x", ""],
+        ["", "b.wav", "", ""],
+        ["Ann", "", "", ""],
+    ]
+    text = "\n".join(separator.join(line) for line in lines)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    manifest = table.read(tmp_path / "t.csv")
+    assert [(one.speaker, Path(one.path).name, one.start, one.end) for one in manifest.entries] == [
+        ("林一", "a.wav", None, None),
+        ("Ann", "long.wav", 10, 12.5),
+    ]
+    assert list(reasons(manifest)) == ["line 5", "line 6", "line 7", "line 8"]
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name,file\nAnn,a.wav\n")
+    with pytest.raises(Unusable, match="no column 'speaker'"):
+        sources.read(str(tmp_path / "t.csv"))
+
+
+def test_an_rttm_file_beside_a_recording_gives_its_parts_to_their_speakers(tmp_path: Path) -> None:
+    touch(tmp_path, "meeting.wav", "other.wav", "Eve/e.wav")
+    (tmp_path / "meeting.rttm").write_text(
+        "SPKR-INFO meeting 1 <NA> <NA> <NA> unknown Ann <NA> <NA>\n"
+        "SPEAKER meeting 1 0.5 2.25 <NA> <NA> Ann <NA> <NA>\n"
+        "SPEAKER meeting 1 3.0 1.0 <NA> <NA> 林一 <NA> <NA>\n"
+        "SPEAKER elsewhere 1 3.0 1.0 <NA> <NA> Bob <NA> <NA>\n"
+        "SPEAKER meeting 1 x 1.0 <NA> <NA> Bob <NA> <NA>\n"
+        "SPEAKER meeting 1 9\n"
+    )
+    manifest = folder.scan(tmp_path)
+    parts = [(one.speaker, Path(one.path).name, one.start, one.end) for one in manifest.entries]
+    assert parts == [("Ann", "meeting.wav", 0.5, 2.75), ("林一", "meeting.wav", 3, 4), ("Eve", "e.wav", None, None)]
+    assert reasons(manifest) == {
+        "meeting.rttm, line 5": Reason.BAD_ROW,
+        "meeting.rttm, line 6": Reason.BAD_ROW,
+        "other.wav": Reason.MISPLACED,
+    }
+
+
+def test_a_folder_behind_a_url_is_read_like_a_local_one() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("林一/a.wav", "Ann/b.flac", "Ann/.c.wav", "Ann/notes.txt", "loose.wav"):
+        memory.pipe(f"/speakers/{name}", b"sound")
+    manifest = sources.read("memory://speakers")
+    assert {(one.speaker, one.path) for one in manifest.entries} == {
+        ("林一", "memory://speakers/林一/a.wav"),
+        ("Ann", "memory://speakers/Ann/b.flac"),
+    }
+    assert set(reasons(manifest).values()) == {Reason.HIDDEN, Reason.NOT_AUDIO, Reason.MISPLACED}
+    places = Places(urls=("memory://speakers",))
+    with places.local("memory://speakers/Ann/b.flac") as path:
+        assert path.read_bytes() == b"sound"
+        assert content_hash(path) == content_hash(path)
+    assert not path.exists()
+    with pytest.raises(NotFound), places.local("memory://speakers/Ann/gone.wav"):
+        pass
+    with (
+        pytest.raises(TooLarge),
+        Places(urls=("memory://speakers",), max_bytes=3).local("memory://speakers/Ann/b.flac"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://other/a.wav",
+        "s3://bucket2/a.wav",
+        "s3://bucket/../other/a.wav",
+        "s3://bucket/%2e%2e/other/a.wav",
+        "simplecache::s3://bucket/a.wav",
+        "s3://bucket/a.zip::file:///etc/passwd",
+        "file:///etc/passwd",
+    ],
+)
+def test_urls_outside_the_allowed_ones_are_refused(url: str) -> None:
+    with pytest.raises(OutsideRoots), Places(urls=("s3://bucket",)).local(url):
+        pass
+
+
+def test_unknown_kinds_and_options_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "x.doc", "x.zip")
+    with pytest.raises(Unusable, match=r"none of.*\.xlsx"):
+        sources.read(str(tmp_path / "x.doc"))
+    with pytest.raises(Unusable, match="upload"):
+        sources.read(str(tmp_path / "x.zip"))
+    with pytest.raises(NotFound):
+        sources.read(str(tmp_path / "none"))
+    with pytest.raises(Malformed, match="rooot"):
+        Options.from_dict({"rooot": "/x"})
+    for bad in ({"skip_last": "2"}, {"recording": 1.5}, {"skip_sheets": "a"}, {"root": 1}, {"skip_last": True}):
+        with pytest.raises(Malformed):
+            Options.from_dict(bad)
+    assert Options.from_dict({"skip_sheets": ["a"], "root": None}).skip_sheets == ("a",)
