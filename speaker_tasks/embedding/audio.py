@@ -98,8 +98,8 @@ def check(samples: np.ndarray) -> np.ndarray:
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """Whether `(T,)` samples hold nothing but digital silence or a constant."""
-    return float(samples.std()) < SILENT_LEVEL
+    """Whether `(T,)` samples hold nothing, digital silence or a constant."""
+    return len(samples) == 0 or float(samples.std()) < SILENT_LEVEL
 
 
 def _blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:

@@ -97,7 +97,8 @@ class Embedder:
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
         vectors = np.empty((len(spectrograms), self.embedding_size), np.float32)
-        for batch in _batches([part.shape[1] for part in spectrograms], self._batch_frames):
+        lengths = [part.shape[1] for part in spectrograms]
+        for batch in _batches(lengths, self._batch_frames, mixed=self._runtime.mixes_lengths):
             padded, frames = pad([spectrograms[index] for index in batch])
             with self._lock:
                 vectors[batch] = self._runtime.embed(padded, frames)
@@ -149,10 +150,13 @@ def _spoken_windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndar
         raise UnusableAudio("the recording is silent")
 
 
-def _batches(lengths: Sequence[int], most_frames: int) -> Iterator[list[int]]:
-    """Indices in batches of near lengths, longest first, within `most_frames` with their padding."""
+def _batches(lengths: Sequence[int], most_frames: int, *, mixed: bool) -> Iterator[list[int]]:
+    """Indices in batches, longest first, within `most_frames` with their padding; of equal lengths unless `mixed`."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:
-        size = max(1, most_frames // lengths[order[0]])
+        longest = lengths[order[0]]
+        size = max(1, most_frames // longest)
+        if not mixed:
+            size = min(size, sum(lengths[index] == longest for index in order))
         yield order[:size]
         order = order[size:]

@@ -19,6 +19,9 @@ from speaker_tasks.embedding.machine import has_fast_bf16, has_gpu, usable_proce
 from speaker_tasks.embedding.weights import Weights, assign
 from speaker_tasks.errors import ConfigurationError
 
+F32_FROM = {"log_mel": "x_fc", "vgg": "conv5_a_1x1_reduce"}
+"""The layer, by front end, from which the OpenVINO runtime computes in f32 whatever the precision."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -28,6 +31,8 @@ class Runtime(Protocol):
     name: str
     device: str
     precision: str
+    mixes_lengths: bool
+    """Whether a batch is better filled with clips of any lengths than run by equal ones."""
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """`(B, bins, T, 1)` float32 with `(B,)` int32 valid frames each: `(B, embedding_size)` float32 unit rows."""
@@ -55,11 +60,14 @@ def make(
 class OpenVINORuntime:
     """The network compiled by OpenVINO for this CPU, with free batch and time, batch normalisation folded.
 
-    It runs in two parts: the convolutions in the chosen precision, the aggregation always in f32. In bf16 the sums of
-    residuals to the cluster centres cancel out, and a cluster that few frames fall to would turn any way.
+    On a CPU a batch of mixed lengths takes longer than its clips one by one (masks and padding cost more than company
+    saves), so the network is built without masks and rows of one length are run together.
+
+    It runs in two parts: most convolutions in the chosen precision, what follows `F32_FROM` always in f32. In bf16 the
+    sums of residuals to the cluster centres cancel out, and a cluster that few frames fall to would turn any way.
     """
 
-    name, device = "openvino", "cpu"
+    name, device, mixes_lengths = "openvino", "cpu", False
 
     def __init__(
         self, weights: Weights, *, precision: str = "auto", threads: int = 0, cache_dir: Path | None = None
@@ -67,6 +75,7 @@ class OpenVINORuntime:
         import openvino
 
         self.precision = _cpu_precision(precision)
+        self._size = weights.config.embedding_size
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads or usable_processors(),
@@ -82,15 +91,23 @@ class OpenVINORuntime:
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
-        self._trunk.infer([spectrograms, frames], share_inputs=True)
-        outputs = self._head.infer([self._trunk.get_output_tensor(index) for index in range(3)], share_inputs=True)
-        return np.array(outputs[0], np.float32)
+        vectors = np.empty((len(frames), self._size), np.float32)
+        for length in np.unique(frames):
+            rows = np.flatnonzero(frames == length)
+            alike = spectrograms if len(rows) == len(frames) else spectrograms[rows]
+            vectors[rows] = self._run(np.ascontiguousarray(alike[:, :, :length]))
+        return vectors
+
+    def _run(self, spectrograms: np.ndarray) -> np.ndarray:
+        self._trunk.infer([spectrograms], share_inputs=True)
+        between = [self._trunk.get_output_tensor(index) for index in range(len(self._trunk.model_outputs))]
+        return self._head.infer(between, share_inputs=True, share_outputs=True)[0]
 
 
 class TensorFlowRuntime:
     """The network as one compiled TensorFlow function with free batch and time."""
 
-    name = "tensorflow"
+    name, mixes_lengths = "tensorflow", True
 
     def __init__(self, weights: Weights, *, device: str = "cpu", precision: str = "auto", threads: int = 0) -> None:
         keras = _keras("tensorflow")
@@ -125,8 +142,8 @@ def openvino_graphs(weights: Weights) -> tuple[Any, Any]:
     Traced by Keras' own OpenVINO backend, or converted where Keras already runs on TensorFlow.
     """
     keras = _keras(None if "keras" in sys.modules else "openvino")
-    network = _build(weights)
-    between = network.get_layer("gvlad_pool").input
+    network = _build(weights, masked=False)
+    between = network.get_layer(F32_FROM[weights.config.front_end]).input
     parts = keras.Model(network.inputs, between), keras.Model(between, network.output)
     export = {"openvino": _trace, "tensorflow": _convert}.get(keras.backend.backend())
     if export is None:
@@ -147,26 +164,32 @@ def _trace(model: Any) -> Any:
         )
         for tensor in model.inputs
     ]
-    outputs = model([OpenVINOKerasTensor(parameter.output(0)) for parameter in parameters], training=False)
+    inputs = [OpenVINOKerasTensor(parameter.output(0)) for parameter in parameters]
+    outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
     return openvino.Model([tensor.output for tensor in outputs], parameters)
 
 
 def _convert(model: Any) -> Any:
-    """The same by way of TensorFlow. The converter adds outputs of its own behind ours: they are cut off."""
+    """The same by way of TensorFlow. The converter adds outputs of its own behind ours: they are cut off.
+
+    The constants are copied: shared ones would lie in the memory of variables that are freed with the model.
+    """
     import openvino
     import tensorflow as tf
 
     signature = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{i}") for i, t in enumerate(model.inputs)]
-    function = tf.function(lambda *inputs: model(list(inputs), training=False), input_signature=signature)
-    graph = openvino.convert_model(function.get_concrete_function())
+    function = tf.function(
+        lambda *inputs: model(list(inputs) if len(inputs) > 1 else inputs[0], training=False), input_signature=signature
+    )
+    graph = openvino.convert_model(function.get_concrete_function(), share_weights=False)
     return openvino.Model(graph.get_results()[: len(model.outputs)], graph.get_parameters())
 
 
-def _build(weights: Weights) -> Any:
+def _build(weights: Weights, *, masked: bool = True) -> Any:
     from speaker_tasks.embedding import network
 
-    model = network.build(weights.config)
+    model = network.build(weights.config, masked=masked)
     assign(model, weights.tensors)
     return model
 

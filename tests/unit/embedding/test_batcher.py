@@ -1,0 +1,192 @@
+"""Requests that wait at the same moment share a call; none waits for ever, and none fails for its neighbour."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from speaker_tasks.embedding.batcher import Batcher
+from speaker_tasks.errors import Busy, UnusableAudio
+from tests.unit.embedding.conftest import voice
+
+
+class SlowEmbedder:
+    """Gives each spectrogram's first value, in every place of the vector, when it is let go."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.calls: list[int] = []
+        self.threads: set[int] = set()
+
+    def spectrograms(self, blocks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from (np.full((1, 1), block[0]) for block in blocks)
+
+    def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.calls.append(len(spectrograms))
+        self.threads.add(threading.get_ident())
+        values = np.array([spectrogram[0, 0] for spectrogram in spectrograms], np.float32)
+        if np.isnan(values).any():
+            raise FloatingPointError("this one is broken")
+        return np.repeat(values[:, None], 4, axis=1)
+
+
+@pytest.fixture
+def embedder() -> SlowEmbedder:
+    return SlowEmbedder()
+
+
+@pytest.fixture
+def start(embedder: SlowEmbedder) -> Iterator[Callable[..., Batcher]]:
+    """Makes batchers, and stops them when the test ends."""
+    made: list[Batcher] = []
+
+    def make(**options: float) -> Batcher:
+        made.append(Batcher(embedder, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    embedder.gate.set()
+    for batcher in made:
+        batcher.stop()
+
+
+def part(value: float) -> list[np.ndarray]:
+    return [np.full((1, 1), value, np.float32)]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowEmbedder, start) -> None:
+    batcher = start(max_batch=4)
+    first = batcher.submit(part(0))
+    assert embedder.entered.wait(10)
+    others = [batcher.submit(part(number)) for number in range(1, 7)]
+    embedder.gate.set()
+    for number, future in enumerate([first, *others]):
+        assert future.result(10)[0, 0] == number
+    assert embedder.calls == [1, 4, 2]
+    assert len(embedder.threads) == 1
+    assert threading.get_ident() not in embedder.threads
+    figures = batcher.metrics()
+    assert (figures.batches, figures.requests, figures.largest_batch, figures.waiting) == (3, 7, 4, 0)
+    assert figures.wait_seconds > 0
+    assert figures.run_seconds > 0
+
+
+def test_the_first_may_wait_a_little_for_company(embedder: SlowEmbedder, start) -> None:
+    embedder.gate.set()
+    batcher = start(max_batch=2, max_wait_ms=5_000)
+    began = time.monotonic()
+    futures = [batcher.submit(part(number)) for number in (1, 2)]
+    assert [future.result(10)[0, 0] for future in futures] == [1, 2]
+    assert embedder.calls == [2]
+    assert time.monotonic() - began < 4
+    lonely = start(max_batch=2, max_wait_ms=20)
+    assert lonely.submit(part(3)).result(10)[0, 0] == 3
+
+
+def test_a_full_queue_turns_away_at_once(embedder: SlowEmbedder, start) -> None:
+    batcher = start(max_queue=2)
+    running = batcher.submit(part(0))
+    assert embedder.entered.wait(10)
+    waiting = [batcher.submit(part(1)), batcher.submit(part(2))]
+    with pytest.raises(Busy) as caught:
+        batcher.submit(part(3))
+    assert caught.value.details["retry_after"] > 0
+    assert batcher.metrics().rejected == 1
+    embedder.gate.set()
+    assert [future.result(10)[0, 0] for future in [running, *waiting]] == [0, 1, 2]
+    assert batcher.submit(part(4)).result(10)[0, 0] == 4
+
+
+def test_expired_and_cancelled_work_is_never_run(embedder: SlowEmbedder, start) -> None:
+    batcher = start()
+    running = batcher.submit(part(0))
+    assert embedder.entered.wait(10)
+    late = batcher.submit(part(1), timeout=0.01)
+    cancelled = batcher.submit(part(2))
+    wanted = batcher.submit(part(3))
+    assert cancelled.cancel()
+    time.sleep(0.02)
+    embedder.gate.set()
+    assert wanted.result(10)[0, 0] == 3
+    with pytest.raises(Busy, match="waited too long"):
+        late.result(10)
+    with pytest.raises(CancelledError):
+        cancelled.result(10)
+    assert running.result(10)[0, 0] == 0
+    assert embedder.calls == [1, 1]
+    assert batcher.metrics().expired == 2
+
+
+def test_a_request_does_not_fail_for_its_neighbour(embedder: SlowEmbedder, start) -> None:
+    batcher = start()
+    batcher.submit(part(0))
+    assert embedder.entered.wait(10)
+    good, bad, other = (batcher.submit(part(value)) for value in (1, np.nan, 2))
+    embedder.gate.set()
+    with pytest.raises(FloatingPointError, match="broken"):
+        bad.result(10)
+    assert (good.result(10)[0, 0], other.result(10)[0, 0]) == (1, 2)
+    assert batcher.metrics().failed == 1
+    assert batcher.submit(part(5)).result(10)[0, 0] == 5
+
+
+def test_a_caller_who_waits_too_long_is_told(embedder: SlowEmbedder, start) -> None:
+    batcher = start()
+    with pytest.raises(Busy, match=r"within 0\.05 s"):
+        batcher.embed(voice(1.0), timeout=0.05)
+    assert batcher.stalled_seconds() > 0
+    assert batcher.metrics().running_for > 0
+    embedder.gate.set()
+    eventually(lambda: batcher.stalled_seconds() == 0)
+
+
+def test_a_long_recording_lets_others_in_between(embedder: SlowEmbedder, start) -> None:
+    batcher = start(max_batch=1)
+    blocks = [np.full(1, number) for number in range(1, 11)]
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(batcher.embed_stream, blocks)
+        assert embedder.entered.wait(10)
+        short = batcher.submit(part(99))
+        embedder.gate.set()
+        assert short.result(10)[0, 0] == 99
+        assert np.linalg.norm(long.result(10)) == pytest.approx(1)
+    assert embedder.calls == [4, 1, 4, 2]
+
+
+def test_what_no_voice_can_be_taken_from_never_reaches_the_queue(embedder: SlowEmbedder, start) -> None:
+    batcher = start()
+    with pytest.raises(UnusableAudio):
+        batcher.embed(np.zeros(16_000, np.float32))
+    assert not embedder.entered.is_set()
+
+
+def test_stopping_finishes_what_runs_and_fails_what_waits(embedder: SlowEmbedder, start) -> None:
+    batcher = start()
+    running = batcher.submit(part(0))
+    assert embedder.entered.wait(10)
+    waiting = batcher.submit(part(1))
+    stopper = threading.Thread(target=batcher.stop)
+    stopper.start()
+    eventually(lambda: batcher._stopping)
+    embedder.gate.set()
+    stopper.join(10)
+    assert running.result(10)[0, 0] == 0
+    with pytest.raises(Busy, match="stopping"):
+        waiting.result(10)
+    with pytest.raises(Busy):
+        batcher.submit(part(2))
