@@ -25,6 +25,7 @@ else
     [ -x .venv/bin/pip ] || "$python" -m venv .venv ||
         fail "no virtual environment could be made; on Debian: apt-get install python3-venv, or install uv"
     pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@"; }
-    pip install --require-hashes --requirement "$lock"
+    # Without compiling everything: Python compiles what is used when it is used, which is a small part.
+    pip install --no-compile --require-hashes --requirement "$lock"
     pip install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 fi
