@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -40,8 +41,7 @@ class Service:
         status = self._process.poll()
         if status is None:
             return None
-        words = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return f"{self.name} ended with status {status}: {words[-1].strip() if words else 'it said nothing'}"
+        return f"{self.name} ended with status {status}: {last_words(self.log)}"
 
     def terminate(self) -> None:
         """Ask its process group to end."""
@@ -57,6 +57,13 @@ class Service:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def last_words(log: Path) -> str:
+    """The last error that a log names, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"(^|\w)[Ee]rror: ", line)]
+    return (errors or lines or ["it said nothing"])[-1]
 
 
 class Services:

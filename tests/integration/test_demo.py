@@ -8,6 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import redis
+
+from banks.active import ActiveMode
+from banks.bank import Bank
+from banks.store import BankStore
+from speaker_tasks.launcher.server import EmbeddedServer
 from tests.integration.test_launcher import processes_of
 
 PROGRAM = Path(sys.executable).with_name("speaker-tasks")
@@ -49,6 +56,29 @@ def test_a_folder_of_ones_own_with_a_wrong_label_and_a_single_clip(tmp_path: Pat
     assert "Brian/3.ogg" in rows[1]
     assert "wrong" in rows[1]
     assert "1 of 2 right" in done.stdout
+
+
+def test_on_a_redis_of_ones_own_the_banks_and_the_mode_are_afterwards_as_before(
+    tmp_path: Path, demo_speakers: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for speaker in ("Alice", "Brian"):
+        shutil.copytree(demo_speakers / speaker, tmp_path / "data" / speaker)
+    with EmbeddedServer(tmp_path / "redis") as server:
+        client = redis.Redis.from_url(server.url)
+        BankStore(client).put("ours", Bank(("Zoe",), np.ones((1, 512), np.float32) / 512**0.5, model="vgg"))
+        ActiveMode(BankStore(client)).set_mode("ours")
+        done = subprocess.run(
+            [PROGRAM, "demo", "--data", str(tmp_path / "data")],
+            env={**os.environ, "SPEAKER_REDIS_URL": server.url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert BankStore(client).names() == ["ours"]
+        assert ActiveMode(BankStore(client)).mode() == "ours"
 
 
 def test_a_worker_without_weights_stops_the_demo_with_its_reason(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from speaker_tasks.errors import ConfigurationError
-from speaker_tasks.launcher.server import EmbeddedServer, free_port
+from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
 
 PROGRAM = Path(sys.executable).with_name("speaker-tasks")
 READY_SECONDS = 90.0
@@ -72,6 +72,38 @@ class TestEmbeddedServer:
         (tmp_path / "appendonlydir").write_text("a file where its folder should be")
         with pytest.raises(ConfigurationError, match=r"did not start: .*appendonlydir.*server\.log\)$"):
             EmbeddedServer(tmp_path).start()
+
+    def test_a_redis_server_on_the_path_is_the_second_choice(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "redis-server").symlink_to(server_binary())
+        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert server_binary() == str(tmp_path / "redis-server")
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        with pytest.raises(ConfigurationError, match="set SPEAKER_REDIS_URL"):
+            server_binary()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server in cluster mode."""
+    port = free_port()
+    command = [server_binary(), "--port", str(port), "--cluster-enabled", "yes", "--dir", str(tmp_path), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+def test_a_redis_cluster_is_refused_in_one_line(cluster: str, tmp_path: Path) -> None:
+    told = {"SPEAKER_REDIS_URL": cluster, "SPEAKER_DATA_DIR": str(tmp_path / "var")}
+    ports = {"SPEAKER_PORT": str(free_port()), "SPEAKER_FLOWER_PORT": str(free_port())}
+    done = subprocess.run(
+        [PROGRAM, "up"], env={**os.environ, **told, **ports}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == ConfigurationError.exit_status
+    assert "cannot be a Celery broker" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 class Up:
