@@ -36,10 +36,16 @@ class Reason(StrEnum):
     MISSING = "missing"
     UNREADABLE = "unreadable"
     UNUSABLE = "unusable"
+    SILENT = "silent"
     NOT_FINITE = "not_finite"
     TOO_LONG = "too_long"
     EXPIRED = "expired"
     DUPLICATE = "duplicate"
+    TOO_LITTLE_SPEECH = "too_little_speech"
+    CLIPPED = "clipped"
+    NOISY = "noisy"
+    SEVERAL_VOICES = "several_voices"
+    OUTLIER = "outlier"
     FAILED = "failed"
 
 
@@ -94,6 +100,8 @@ class Outcome:
 
 def reason_of(error: SpeakerTasksError) -> Reason:
     """The reason code of an error that stopped one recording."""
+    if isinstance(error, UnusableAudio) and "level_db" in error.details:
+        return Reason.SILENT
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.FAILED)
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from speaker_tasks.errors import NotFound, Unusable
+from speaker_tasks.errors import NotFound, OutsideRoots
 
-
-class OutsideRoots(Unusable):
-    """A path that, once its links are followed, lies below none of the allowed folders."""
-
-    code = "outside_roots"
+__all__ = ["OutsideRoots", "inside"]
 
 
 def inside(path: Path | str, roots: Sequence[Path]) -> Path:

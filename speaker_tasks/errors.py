@@ -38,6 +38,18 @@ class Malformed(SpeakerTasksError):
     status, code, exit_status = 400, "malformed", 2
 
 
+class Unauthorized(SpeakerTasksError):
+    """No key, or one that is not known."""
+
+    status, code, exit_status = 401, "unauthorized", 7
+
+
+class Forbidden(SpeakerTasksError):
+    """The key has not the scope; details: `scope`."""
+
+    status, code, exit_status = 403, "forbidden", 7
+
+
 class NotFound(SpeakerTasksError):
     """A bank, speaker, job, mode, file or folder that does not exist."""
 
@@ -86,6 +98,12 @@ class Unusable(SpeakerTasksError):
     status, code, exit_status = 422, "unusable", 2
 
 
+class OutsideRoots(Unusable):
+    """A path that, once its links are followed, lies below none of the allowed folders."""
+
+    code = "outside_roots"
+
+
 class UnusableAudio(Unusable):
     """Decoded, but no voice can be taken from it: silent, too short; details hold the measured value."""
 
@@ -96,6 +114,12 @@ class NotFinite(Unusable):
     """Samples or vectors with NaN or infinity."""
 
     code = "not_finite"
+
+
+class TooManyRequests(SpeakerTasksError):
+    """More requests than the key, or the address, may send; details: `retry_after` seconds."""
+
+    status, code, exit_status = 429, "too_many_requests", 5
 
 
 class Unavailable(SpeakerTasksError):

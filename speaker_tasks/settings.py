@@ -53,6 +53,24 @@ class Settings(BaseSettings):
     max_body_bytes: int = 64 * 1024 * 1024
     max_audio_seconds: float = 300.0
 
+    # Who may ask, and how much
+    api_keys: str = ""
+    """Keys as `NAME:SCOPE+SCOPE:SHA256`, separated by spaces; `speaker-tasks keys new NAME` writes one. Empty: none."""
+    api_keys_file: Path | None = None
+    """A file of such entries, one a line; `#` begins a comment."""
+    open_to_all: bool = False
+    """Serve a public address without keys: anyone who reaches it may do anything."""
+    legacy: Literal["auto", "open", "key", "off"] = "auto"
+    """The older endpoints: open, behind a key, or away; `auto` is behind a key as soon as there are keys."""
+    rate_limit: str = "600/minute"
+    """Requests of one key, or of one address, on a service that has keys or a public address. Empty: no limit."""
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts (separated by commas) that may be told of a job's end. Empty: none."""
+    webhook_secret: str = ""
+    """What webhooks are signed with (HMAC-SHA256)."""
+    idempotency_ttl: int = Field(default=24 * 3600, ge=1)
+    """Seconds for which an `Idempotency-Key` names its job."""
+
     # Enrollment
     max_recording_seconds: float = Field(default=4 * 3600, gt=0)
     """The longest recording that is enrolled; read in pieces, so that memory stays flat."""
@@ -60,6 +78,22 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=1024**3, ge=1)
     """What the command line may send to Redis for one enrollment of a folder that the workers cannot read."""
 
+    data_urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """`fsspec` URLs (separated by spaces) below which recordings may be read, such as `s3://bucket/recordings`."""
+    gate_clip_speech: float = Field(default=1.0, ge=0)
+    """Quality gates of enrollment: seconds of speech that a recording needs."""
+    gate_speaker_speech: float = Field(default=3.0, ge=0)
+    """Seconds of speech that a speaker needs in all."""
+    gate_snr: float = 5.0
+    """How far speech lies over the noise, in dB."""
+    gate_clipped: float = Field(default=0.05, ge=0, le=1)
+    """Share of samples that may be cut off."""
+    gate_outlier: float = Field(default=0.3, ge=-1, le=1)
+    """Cosine of a recording with its speaker's others; of this and the next two, larger jobs find their own values."""
+    gate_agreement: float = Field(default=0.3, ge=-1, le=1)
+    """Cosine between the parts of a recording."""
+    gate_twin: float = Field(default=0.9, ge=-1, le=1)
+    """Cosine between two speakers who may be one person."""
     vector_ttl: int = Field(default=30 * 24 * 3600, ge=1)
     """Seconds for which a recording's vector is remembered, so that enrolling it again costs next to nothing."""
 
@@ -83,6 +117,18 @@ class Settings(BaseSettings):
     payload_ttl: int = 600
     result_ttl: int = 3600
     job_ttl: int = 7 * 24 * 3600
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("data_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("data_roots", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""`speaker-tasks enroll`: send a folder of speakers through the queue, show how it goes, print what became of it."""
+"""`speaker-tasks enroll`: send recordings through the queue, show how it goes, print what became of each."""
 
 from __future__ import annotations
 
@@ -35,27 +35,50 @@ class Mode(StrEnum):
 
 def enroll(
     *,
-    source: Annotated[Path, typer.Argument(help="A folder with one sub-folder of recordings a speaker.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with one sub-folder a speaker, a workbook (.xlsx, .xls), a JSON dictionary, a CSV table, "
+            "a zip or tar archive, or an fsspec URL of a folder."
+        ),
+    ],
     bank: Annotated[str, typer.Option(help="The bank to write.")],
     mode: Annotated[
         Mode, typer.Option(help="create: the bank must be new; add clips to speakers; replace the clips of speakers.")
     ] = Mode.ADD,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write the bank.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Enroll also what the quality gates would leave out.")] = False,
     save: Annotated[Path | None, typer.Option(help="Also write the whole bank to this npz file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, .csv or .json.")] = None,
+    root: Annotated[str | None, typer.Option(help="Where relative paths, or a workbook's sheets, start.")] = None,
+    recording: Annotated[str, typer.Option(help="Workbook: the recording's column, by index or header.")] = "0",
+    speaker: Annotated[str, typer.Option(help="Workbook: the speaker's column, by index or header.")] = "5",
+    skip_sheet: Annotated[list[str] | None, typer.Option(help="Workbook: a sheet that holds no data.")] = None,
+    skip_last: Annotated[int, typer.Option(help="Workbook: how many sheets at the end hold no data.")] = 2,
+    pattern: Annotated[str | None, typer.Option(help="Workbook: where a recording lies.")] = None,
     upload: Annotated[
         bool | None,
         typer.Option(
             "--upload/--no-upload",
-            help="Send the recordings through Redis instead of their paths. Default: for folders that are not below "
+            help="Send the recordings through Redis instead of their paths. Default: for what is not below "
             "SPEAKER_DATA_ROOTS, which the workers do not read.",
         ),
     ] = None,
 ) -> None:
-    """Enroll a folder of speakers into a bank, as a job on the queue."""
+    """Enroll speakers into a bank, as a job on the queue."""
     from speaker_tasks.client import TaskClient
 
     client = TaskClient(connected_settings())
-    job = submit(client, source.absolute(), bank=bank, mode=mode, upload=upload)
+    options = _options(
+        root=root,
+        recording=recording,
+        speaker=speaker,
+        skip_sheet=skip_sheet or [],
+        skip_last=skip_last,
+        pattern=pattern,
+    )
+    arguments = {"mode": mode.value, "dry_run": dry_run, "force": force}
+    job = submit(client, source, bank=bank, options=options, upload=upload, **arguments)
     if not client.workers():
         console.print("[yellow]no worker is alive yet; the job waits for one[/]")
     ended = follow(client, job)
@@ -63,26 +86,88 @@ def enroll(
     if report is not None:
         _write_report(report, entries)
     _print_summary(ended, entries)
-    if ended.state in ("succeeded", "partial") and save is not None:
+    if ended.state in ("succeeded", "partial") and save is not None and not dry_run:
         _save(client, bank, save)
     refuse(ended)
 
 
-def submit(client: TaskClient, folder: Path, *, bank: str, mode: Mode, upload: bool | None) -> JobRecord:
-    """Send the folder's path, or its recordings' bytes. Raises what scanning raises, and `TooLarge`."""
+def dictionary(
+    *,
+    workbook: Annotated[Path, typer.Argument(help="A conference workbook, or another source.")],
+    path: Annotated[Path, typer.Argument(help="The JSON file to write.")] = Path("morning_speaker_dict.json"),
+    root: Annotated[str | None, typer.Option(help="Where the sheets' folders lie.")] = None,
+    recording: Annotated[str, typer.Option(help="The recording's column, by index or header.")] = "0",
+    speaker: Annotated[str, typer.Option(help="The speaker's column, by index or header.")] = "5",
+    skip_sheet: Annotated[list[str] | None, typer.Option(help="A sheet that holds no data.")] = None,
+    skip_last: Annotated[int, typer.Option(help="How many sheets at the end hold no data.")] = 2,
+    pattern: Annotated[str | None, typer.Option(help="Where a recording lies.")] = None,
+) -> None:
+    """Write the JSON dictionary of a workbook: each speaker with its recordings."""
+    from enrollment import dictionary as writer
+    from enrollment import sources
+
+    options = _options(
+        root=root,
+        recording=recording,
+        speaker=speaker,
+        skip_sheet=skip_sheet or [],
+        skip_last=skip_last,
+        pattern=pattern,
+    )
+    manifest = sources.read(str(workbook), sources.Options.from_dict(options))
+    writer.write(manifest, path)
+    _print_left_out([outcome.to_dict() for outcome in manifest.skipped])
+    console.print(f"{len(manifest.speakers)} speakers, {len(manifest.entries)} recordings: {path}", soft_wrap=True)
+
+
+def submit(
+    client: TaskClient, source: str, *, bank: str, options: dict[str, Any], upload: bool | None, **arguments: Any
+) -> JobRecord:
+    """Send a path, or what lies there. Raises what reading the source raises, and `TooLarge`."""
     from banks.names import clean_bank_name
-    from enrollment.folder import scan
+    from enrollment import archive, sources
+
+    name = clean_bank_name(bank)
+    if "://" in source:
+        about = {"bank": name, "source": source}
+        return client.enroll(about, bank=name, source={"path": source}, options=options, **arguments)
+    path = Path(source).absolute()
+    if upload is None:
+        upload = not _readable(path, client)
+    if not upload:
+        about = {"bank": name, "source": str(path)}
+        return client.enroll(about, bank=name, source={"path": str(path)}, options=options, **arguments)
+    if path.is_file() and path.name.lower().endswith(archive.SUFFIXES):
+        _check_size(path.stat().st_size, client)
+        key = client.keep(path.read_bytes())
+        return client.enroll({"bank": name, "source": path.name}, bank=name, source={"archive": key}, **arguments)
+    manifest = _uploaded(client, sources.read(str(path), sources.Options.from_dict(options)))
+    return client.enroll_manifest(manifest.to_dict(), bank=name, **arguments)
+
+
+def _readable(path: Path, client: TaskClient) -> bool:
+    """Whether the workers may read the path, as far as this machine's settings tell."""
     from enrollment.roots import OutsideRoots, inside
 
-    name, manifest = clean_bank_name(bank), scan(folder)
-    if upload is None:
-        try:
-            inside(folder, client.settings.data_roots)
-        except OutsideRoots:
-            upload = True
-    if upload:
-        manifest = _uploaded(client, manifest)
-    return client.enroll_manifest(manifest.to_dict(), bank=name, mode=mode.value)
+    try:
+        inside(path, client.settings.data_roots)
+    except OutsideRoots:
+        return False
+    return True
+
+
+def _options(
+    *, root: str | None, recording: str, speaker: str, skip_sheet: list[str], skip_last: int, pattern: str | None
+) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "root": root if root is None or "://" in root else str(Path(root).absolute()),
+        "recording": int(recording) if recording.isdigit() else recording,
+        "speaker": int(speaker) if speaker.isdigit() else speaker,
+        "skip_sheets": skip_sheet,
+        "skip_last": skip_last,
+        "pattern": pattern,
+    }
+    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def follow(client: TaskClient, job: JobRecord) -> JobRecord:
@@ -120,33 +205,45 @@ def _uploaded(client: TaskClient, manifest: Manifest) -> Manifest:
 
     from speaker_tasks.payloads import Audio
 
-    size = sum(Path(entry.path).stat().st_size for entry in manifest.entries)
-    if size > client.settings.max_upload_bytes:
-        allowed = client.settings.max_upload_bytes / 1e6
-        raise TooLarge(
-            f"{size / 1e6:.0f} MB of recordings are too many to send through Redis ({allowed:.0f} MB are allowed): let "
-            "the workers read the folder by SPEAKER_DATA_ROOTS",
-            bytes=size,
-        )
+    files = {entry.path: Path(entry.path) for entry in manifest.entries if "://" not in entry.path}
+    _check_size(sum(path.stat().st_size for path in files.values() if path.is_file()), client)
+    sent_paths: dict[str, str] = {}
 
     def sent(entry: Entry) -> Entry:
-        try:
-            data = Path(entry.path).read_bytes()
-        except OSError:
-            data = b""
-        return replace(entry, path=f"payload:{client.keep(Audio.of_file(data).pack())}")
+        if entry.path not in files or not files[entry.path].is_file():
+            return entry  # a URL, or missing: the worker says so
+        if entry.path not in sent_paths:
+            sent_paths[entry.path] = f"payload:{client.keep(Audio.of_file(files[entry.path].read_bytes()).pack())}"
+        return replace(entry, path=sent_paths[entry.path])
 
     return replace(manifest, entries=tuple(sent(entry) for entry in manifest.entries))
+
+
+def _check_size(size: int, client: TaskClient) -> None:
+    allowed = client.settings.max_upload_bytes
+    if size > allowed:
+        raise TooLarge(
+            f"{size / 1e6:.0f} MB of recordings are too many to send through Redis ({allowed / 1e6:.0f} MB are "
+            "allowed): let the workers read the folder by SPEAKER_DATA_ROOTS",
+            bytes=size,
+        )
 
 
 def _print_summary(job: JobRecord, entries: list[dict[str, Any]]) -> None:
     result = job.result or {}
     if result:
+        for warning in result.get("warnings", []):
+            console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+        version = "would change" if result["dry_run"] else f"version {result['version']}"
         console.print(
-            f"bank [bold]{result['bank']}[/] version {result['version']} ({result['model']}): "
+            f"bank [bold]{result['bank']}[/] {version} ({result['model']}): "
             f"{result['speakers']} speakers, {result['enrolled']} recordings enrolled, {result['left_out']} left out",
             soft_wrap=True,
         )
+    _print_left_out(entries)
+
+
+def _print_left_out(entries: list[dict[str, Any]]) -> None:
     left_out = [entry for entry in entries if entry["outcome"] != "enrolled"]
     if not left_out:
         return

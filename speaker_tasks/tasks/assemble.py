@@ -1,4 +1,4 @@
-"""The end of an enrollment: the recordings' vectors become a new version of the bank, and the report is completed."""
+"""The end of an enrollment: the recordings' vectors become a new version of the bank."""
 
 from __future__ import annotations
 
@@ -11,65 +11,54 @@ import numpy as np
 from banks import editing
 from banks.bank import Bank, Clips, check_model
 from banks.store import BankStore
+from enrollment.manifest import Entry
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import Conflict, Unusable
 from speaker_tasks.tasks.plan import Head, Numbered, Request
+from speaker_tasks.vectorcache import Measures
 
 MODES = ("create", "add", "replace")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording that made it: its entry, content hash, length and vector (D,)."""
+    """One recording that was embedded: its entry, identity, measures and vector (D,)."""
 
     one: Numbered
-    hash: str
-    seconds: float
+    key: str
+    measures: Measures
     vector: np.ndarray
 
     @property
-    def key(self) -> str:
-        """The clip's identity in the bank: the content, and its part."""
-        entry = self.one.entry
-        part = "" if entry.start is None and entry.end is None else f"@{entry.start or 0:g}-{entry.end or 0:g}"
-        return f"{self.hash}{part}"
+    def entry(self) -> Entry:
+        """Where it came from and whose it is."""
+        return self.one.entry
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """What an enrollment brings to the bank."""
+def each_once(clips: list[Clip], *, force: bool) -> tuple[list[Clip], dict[str, Outcome]]:
+    """The clips without repeated ones, and the outcomes of those that were.
 
-    labels: tuple[str, ...]
-    clips: Clips
-    amended: dict[str, Outcome]
-    """Outcomes that changed when all recordings were seen together, by their key in the report."""
-
-
-def assemble(clips: list[Clip]) -> Assembled:
-    """Put the clips of an enrollment together, each recording once.
-
-    Raises `Unusable`, with the names, for one recording under two names.
+    Raises `Unusable`, with the names, for one recording under two names; with `force` both keep it.
     """
-    first: dict[str, Clip] = {}
-    amended: dict[str, Outcome] = {}
+    first: dict[tuple[str, str], Clip] = {}
+    owners: dict[str, Clip] = {}
+    repeated: dict[str, Outcome] = {}
     for clip in clips:
-        entry = clip.one.entry
-        before = first.setdefault(clip.key, clip)
-        if before is clip:
-            continue
-        other = before.one.entry
-        if other.speaker != entry.speaker:
+        entry, other = clip.entry, owners.setdefault(clip.key, clip).entry
+        if other.speaker != entry.speaker and not force:
             raise Unusable(
                 f"one recording is given to two speakers: {shown(other)} to {other.speaker!r} and {shown(entry)} to "
                 f"{entry.speaker!r}",
                 speakers=[other.speaker, entry.speaker],
                 recordings=[shown(other), shown(entry)],
             )
-        message = f"the same recording as {shown(other)}"
-        amended[clip.one.key] = Outcome(entry.speaker, entry.path, Reason.DUPLICATE, message, entry.row, clip.seconds)
-    kept = list(first.values())
-    labels = tuple(dict.fromkeys(clip.one.entry.speaker for clip in kept))
-    return Assembled(labels, _columns(kept, labels), amended)
+        before = first.setdefault((entry.speaker, clip.key), clip)
+        if before is not clip:
+            message = f"the same recording as {shown(before.entry)}"
+            repeated[clip.one.key] = Outcome(
+                entry.speaker, shown_path(entry), Reason.DUPLICATE, message, entry.row, clip.measures.seconds
+            )
+    return list(first.values()), repeated
 
 
 def check(store: BankStore, request: Request, model: str) -> None:
@@ -81,7 +70,7 @@ def check(store: BankStore, request: Request, model: str) -> None:
     check_model(store.get(request.bank), model)
 
 
-def write(store: BankStore, head: Head, assembled: Assembled, model: str, job_id: str) -> int:
+def write(store: BankStore, head: Head, clips: list[Clip], model: str, job_id: str) -> int:
     """Write the new version; returns its number, also if this job has written it before (a task may run twice).
 
     Raises `Conflict` for mode `create` and a bank that is there, `ModelMismatch`.
@@ -93,7 +82,7 @@ def write(store: BankStore, head: Head, assembled: Assembled, model: str, job_id
         if mine is not None:
             return mine.version
         before = store.get(name, clips=True) if history else None
-        changed = replace(change(before, head, assembled, model), created="", source=source)
+        changed = replace(change(before, head, clips, model), created="", source=source)
         try:
             return store.put(name, changed, expect_version=before.version if before else 0)
         except Conflict as error:
@@ -102,56 +91,67 @@ def write(store: BankStore, head: Head, assembled: Assembled, model: str, job_id
     raise Conflict(f"bank {name!r} is changed by others all the time; enroll again")
 
 
-def change(before: Bank | None, head: Head, assembled: Assembled, model: str) -> Bank:
+def change(before: Bank | None, head: Head, clips: list[Clip], model: str) -> Bank:
     """The bank after the enrollment. Raises `Conflict`, `ModelMismatch`."""
-    labels, clips = assembled.labels, assembled.clips
+    labels = tuple(dict.fromkeys(clip.entry.speaker for clip in clips))
+    columns = _columns(clips, labels)
     if before is None:
-        return editing.new(labels, clips, model, size=clips.vectors.shape[1])
+        return editing.new(labels, columns, model, size=columns.vectors.shape[1])
     if head.request.mode == "create":
         raise _there_is_one(before.name)
     if head.request.mode == "replace":
-        return editing.replace_speakers(before, labels, clips, model)
-    return editing.add(before, labels, clips, model)
+        return editing.replace_speakers(before, labels, columns, model)
+    return editing.add(before, labels, columns, model)
 
 
-def result(head: Head, report: list[Outcome], version: int, model: str, *, speakers: int) -> dict[str, Any]:
-    """What the job's record says at its end."""
+def result(head: Head, report: list[Outcome], version: int | None, model: str) -> dict[str, Any]:
+    """What the job's record says at its end; no version for a dry run."""
     counts = Counter(outcome.reason.value for outcome in report)
-    usable = {outcome.speaker for outcome in report if outcome.enrolled or outcome.reason is Reason.DUPLICATE}
+    enrolled = counts.get(Reason.ENROLLED.value, 0)
+    usable = {outcome.speaker for outcome in report if outcome.enrolled}
     return {
         "bank": head.request.bank,
         "version": version,
+        "dry_run": head.request.dry_run,
         "model": model,
         "mode": head.request.mode,
-        "speakers": speakers,
-        "enrolled": counts.get(Reason.ENROLLED.value, 0),
-        "left_out": head.recordings - counts.get(Reason.ENROLLED.value, 0),
+        "speakers": len(usable),
+        "enrolled": enrolled,
+        "left_out": head.recordings - enrolled,
         "outcomes": dict(counts),
         "speakers_without": [speaker for speaker in head.speakers if speaker not in usable],
     }
 
 
-def shown(entry: Any) -> str:
+def shown(entry: Entry) -> str:
     """How messages name a recording."""
-    return str(entry.row or entry.path)
+    return entry.row or entry.path
 
 
-def _there_is_one(name: str) -> Conflict:
-    return Conflict(f"there is a bank {name!r} already; add to it, replace in it, or take another name", bank=name)
+def shown_path(entry: Entry) -> str:
+    """A recording's path in the report; uploads have none but the one that they had where they came from."""
+    return entry.row if entry.path.startswith("payload:") else entry.path
 
 
 def _columns(clips: list[Clip], labels: tuple[str, ...]) -> Clips:
     rows = {label: row for row, label in enumerate(labels)}
-    entries = [clip.one.entry for clip in clips]
+    entries = [clip.entry for clip in clips]
     return Clips(
         keys=tuple(clip.key for clip in clips),
         owners=np.array([rows[entry.speaker] for entry in entries], np.int64),
         vectors=np.stack([clip.vector for clip in clips]),
-        seconds=np.array([clip.seconds for clip in clips], np.float32),
+        seconds=np.array([clip.measures.seconds for clip in clips], np.float32),
         weights=np.ones(len(clips), np.int64),
         paths=tuple("" if entry.path.startswith("payload:") else entry.path for entry in entries),
-        spans=tuple(
-            None if entry.start is None and entry.end is None else (entry.start or 0.0, entry.end or 0.0)
-            for entry in entries
-        ),
+        spans=tuple(_span(entry) for entry in entries),
     )
+
+
+def _span(entry: Entry) -> tuple[float, float] | None:
+    if entry.start is None and entry.end is None:
+        return None
+    return (entry.start or 0.0, entry.end if entry.end is not None else -1.0)
+
+
+def _there_is_one(name: str) -> Conflict:
+    return Conflict(f"there is a bank {name!r} already; add to it, replace in it, or take another name", bank=name)

@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from typing import Any
 
-import orjson
 import redis
 from celery import shared_task
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
 
 from banks.names import clean_bank_name
-from enrollment.folder import scan
-from enrollment.manifest import Entry, Manifest
+from enrollment.gates import Verdict
+from enrollment.manifest import Entry
 from enrollment.report import Outcome, Reason, reason_of
-from enrollment.roots import inside
+from enrollment.sources import Options
 from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE
 from speaker_tasks.errors import Malformed, SpeakerTasksError, Unavailable, Unusable
 from speaker_tasks.outbox import Message
-from speaker_tasks.tasks import assemble
+from speaker_tasks.tasks import assemble, judging
 from speaker_tasks.tasks.context import WorkerContext, current
 from speaker_tasks.tasks.plan import Numbered, Plan, Request
+from speaker_tasks.tasks.reading import read_source
 from speaker_tasks.tasks.recordings import PAYLOAD, Embedded, Run
+from speaker_tasks.vectorcache import Measures
 
 logger = get_task_logger(__name__)
 
@@ -72,7 +75,7 @@ def enroll_start(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     request = _request(arguments)
     plan = _plan(context, job_id)
     assemble.check(context.banks, request, context.embedder.model_id)
-    head = plan.head() or plan.write(request, read_source(context, request.source))
+    head = plan.head() or plan.write(request, read_source(context, request))
     if not head.recordings:
         raise Unusable("the source holds no recording", skipped=len(head.skipped))
     context.jobs.set_total(job_id, head.recordings)
@@ -88,10 +91,13 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     plan = _plan(context, job_id)
     chunk = plan.chunk(arguments["chunk"])
     done = context.jobs.entries(job_id, [one.key for one in chunk])
-    todo = {one.key: one.entry for one in chunk if one.key not in done}
-    for embedded in Run(context).over(list(todo.items()), lambda: _stand_back(context, job_id)):
-        entry = todo.pop(embedded.key)
-        _record(context, plan, job_id, entry, embedded)
+    todo = {one.key: one for one in chunk if one.key not in done}
+    head = plan.head()
+    if head is None:
+        return  # the job has ended meanwhile
+    entries = [(one.key, one.entry) for one in todo.values()]
+    for embedded in Run(context).over(entries, lambda: _stand_back(context, job_id)):
+        _record(context, plan, job_id, todo.pop(embedded.key), embedded)
     if context.jobs.get(job_id).over:
         return
     if todo:
@@ -103,36 +109,31 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
 @shared_task(name=FINISH_TASK)
 @step
 def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any]) -> None:
-    """Write the bank's new version and end the job."""
+    """Look at all recordings together, write the bank's new version and end the job."""
     plan = _plan(context, job_id)
     head = plan.head()
     if head is None:
         return  # the job has ended meanwhile
-    everything = plan.all(head)
-    outcomes, clips = _gather(context, plan, job_id, everything)
+    request, model = head.request, context.embedder.model_id
+    outcomes, clips = _gather(context, plan, job_id, plan.all(head))
+    clips, amended = assemble.each_once(clips, force=request.force)
+    if clips and not request.force:
+        verdicts = judging.together(context, request, clips)
+        amended |= {clip.one.key: _judged(clip, verdicts[clip.one.key]) for clip in clips if clip.one.key in verdicts}
+        clips = [clip for clip in clips if clip.one.key not in verdicts]
+    outcomes |= amended
+    context.jobs.amend(job_id, {key: outcome.to_dict() for key, outcome in amended.items()})
     if not clips:
+        reasons = dict(Counter(outcome.reason.value for outcome in outcomes.values()))
         names = ", ".join(head.speakers)
-        raise Unusable(f"no usable recording of {names}", speakers=list(head.speakers))
-    assembled = assemble.assemble(clips)
-    outcomes.update(assembled.amended)
-    context.jobs.amend(job_id, {key: outcome.to_dict() for key, outcome in assembled.amended.items()})
-    model = context.embedder.model_id
-    version = assemble.write(context.banks, head, assembled, model, job_id)
-    result = assemble.result(head, list(outcomes.values()), version, model, speakers=len(assembled.labels))
-    result["warnings"] = list(context.keeper.saved(head.request.bank))
-    state = "partial" if result["speakers_without"] else "succeeded"
-    context.jobs.finish(job_id, state, result=result)  # type: ignore[arg-type]
+        raise Unusable(f"no usable recording of {names}", speakers=list(head.speakers), reasons=reasons)
+    version = None if request.dry_run else assemble.write(context.banks, head, clips, model, job_id)
+    result = assemble.result(head, list(outcomes.values()), version, model)
+    result["warnings"] = judging.warnings(context, request, clips, version)
+    if version is not None:
+        result["warnings"] += context.keeper.saved(request.bank)
+    context.jobs.finish(job_id, "partial" if result["speakers_without"] else "succeeded", result=result)
     _clean(context, job_id)
-
-
-def read_source(context: WorkerContext, source: dict[str, Any]) -> Manifest:
-    """The manifest of a source. Raises `Malformed` for an unknown kind, and what reading it raises."""
-    match source:
-        case {"folder": str(folder)}:
-            return scan(inside(folder, context.settings.data_roots))
-        case {"manifest": str(key)}:
-            return Manifest.from_dict(orjson.loads(context.audio.get(key)))
-    raise Malformed(f"a source is a folder or a manifest; got {sorted(source)}")
 
 
 def _attempt(work: Step, context: WorkerContext, job_id: str, arguments: Any) -> dict[str, Any] | None:
@@ -151,6 +152,7 @@ def _attempt(work: Step, context: WorkerContext, job_id: str, arguments: Any) ->
 def _request(arguments: dict[str, Any]) -> Request:
     try:
         request = Request(**arguments)
+        Options.from_dict(request.options)
     except TypeError as error:
         raise Malformed(f"not an enrollment: {error}") from None
     if request.mode not in assemble.MODES:
@@ -159,27 +161,43 @@ def _request(arguments: dict[str, Any]) -> Request:
     return request
 
 
-def _record(context: WorkerContext, plan: Plan, job_id: str, entry: Entry, embedded: Embedded) -> None:
-    path = entry.row if entry.path.startswith(PAYLOAD) else entry.path
-    outcome = Outcome(entry.speaker, path, Reason.ENROLLED, row=entry.row, seconds=embedded.seconds)
-    if embedded.error is not None:
-        reason, message = reason_of(embedded.error), embedded.error.message
-        outcome = Outcome(entry.speaker, path, reason, message, entry.row, embedded.seconds)
-    elif embedded.vector is not None:
-        plan.keep_vector(embedded.key, embedded.vector)
-    told = {**outcome.to_dict(), "hash": embedded.hash}
-    context.jobs.record(job_id, embedded.key, told, ok=outcome.enrolled)
+def _record(context: WorkerContext, plan: Plan, job_id: str, one: Numbered, done: Embedded) -> None:
+    """Write what became of one recording; its measures lie beside the outcome for the end of the job."""
+    outcome = _outcome(context, one.entry, done, force=plan.force)
+    if outcome.enrolled and done.vector is not None:
+        plan.keep_vector(one.key, done.vector)
+    told = {**outcome.to_dict(), "clip": done.clip, "measures": asdict(done.measures)}
+    context.jobs.record(job_id, one.key, told, ok=outcome.enrolled)
+
+
+def _outcome(context: WorkerContext, entry: Entry, done: Embedded, *, force: bool) -> Outcome:
+    about = {"row": entry.row, "seconds": done.measures.seconds}
+    path = assemble.shown_path(entry)
+    if done.error is not None:
+        return Outcome(entry.speaker, path, reason_of(done.error), done.error.message, **about)  # type: ignore[arg-type]
+    verdict = judging.alone(done.measures, context.settings)
+    if verdict is None or force:
+        message = f"forced: {verdict.message}" if verdict else ""
+        return Outcome(entry.speaker, path, Reason.ENROLLED, message, **about)  # type: ignore[arg-type]
+    return Outcome(entry.speaker, path, verdict.reason, verdict.message, **about)  # type: ignore[arg-type]
+
+
+def _judged(clip: assemble.Clip, verdict: Verdict) -> Outcome:
+    entry = clip.entry
+    path, seconds = assemble.shown_path(entry), clip.measures.seconds
+    return Outcome(entry.speaker, path, verdict.reason, verdict.message, entry.row, seconds)
 
 
 def _gather(
     context: WorkerContext, plan: Plan, job_id: str, everything: list[Numbered]
 ) -> tuple[dict[str, Outcome], list[assemble.Clip]]:
+    """All outcomes, and the recordings that were embedded."""
     told = context.jobs.entries(job_id, [one.key for one in everything])
     outcomes = {key: Outcome.from_dict(entry) for key, entry in told.items()}
     enrolled = [one for one in everything if one.key in outcomes and outcomes[one.key].enrolled]
     vectors = plan.vectors([one.key for one in enrolled])
     clips = [
-        assemble.Clip(one, str(told[one.key]["hash"]), outcomes[one.key].seconds, vector)
+        assemble.Clip(one, str(told[one.key]["clip"]), Measures(**told[one.key]["measures"]), vector)
         for one, vector in zip(enrolled, vectors, strict=True)
         if vector is not None
     ]
@@ -203,7 +221,8 @@ def _clean(context: WorkerContext, job_id: str) -> None:
     if head is not None:
         paths = [one.entry.path for one in plan.all(head) if one.entry.path.startswith(PAYLOAD)]
         uploaded = [path.removeprefix(PAYLOAD) for path in paths]
-        context.audio.delete(*uploaded, *filter(None, [head.request.source.get("manifest")]))
+        given = [head.request.source[kind] for kind in ("manifest", "archive") if kind in head.request.source]
+        context.audio.delete(*uploaded, *given)
         plan.forget()
 
 

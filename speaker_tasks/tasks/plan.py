@@ -27,9 +27,14 @@ class Request:
 
     bank: str
     source: dict[str, Any]
-    """`{"folder": path}` or `{"manifest": key}`."""
+    """`{"path": path or URL}`, or the key of what was uploaded: `{"manifest": key}`, `{"archive": key}`."""
     mode: str = "add"
     options: dict[str, Any] = field(default_factory=dict)
+    """How to read the source; see `enrollment.sources.Options`."""
+    dry_run: bool = False
+    """Do everything but write the bank."""
+    force: bool = False
+    """Enroll also what the quality gates would leave out."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Plan:
         self.client, self.ttl = client, ttl
         self._key = self.key_template.format(id=job_id)
         self._vectors_key = f"{self._key}:vectors"
+        self.force = False
+        """Whether the quality gates are open; known once `head` was read."""
 
     def write(self, request: Request, manifest: Manifest) -> Head:
         """Cut the manifest into chunks, unless that was done before: then what was written stays."""
@@ -88,8 +95,10 @@ class Plan:
         if stored is None:
             return None
         told = orjson.loads(stored)
+        request = Request(**told["request"])
+        self.force = request.force
         return Head(
-            Request(**told["request"]),
+            request,
             told["chunks"],
             told["recordings"],
             tuple(told["speakers"]),

@@ -1,25 +1,30 @@
-"""Recordings on their way to vectors: fetched from allowed places, hashed, read in blocks, run in shared batches."""
+"""Recordings on their way to vectors: fetched, hashed, measured, run in shared batches, remembered."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from enrollment import gates
 from enrollment.manifest import Entry
-from enrollment.roots import inside
+from enrollment.places import Places, content_hash, is_url
 from speaker_tasks.embedding import audio as sound
+from speaker_tasks.embedding import parts
 from speaker_tasks.embedding.embedder import pool
-from speaker_tasks.errors import Busy, SpeakerTasksError, Unavailable, UnsupportedAudio
+from speaker_tasks.embedding.speech import Meter
+from speaker_tasks.errors import Busy, SpeakerTasksError, TooLarge, Unavailable
 from speaker_tasks.payloads import Audio
 from speaker_tasks.tasks.context import WorkerContext
+from speaker_tasks.vectorcache import Measures
 
 PAYLOAD = "payload:"
 """A path that begins so is the key of bytes that were uploaded."""
@@ -29,15 +34,8 @@ AHEAD = 2
 """Calls that may wait for the network while the next recordings are read."""
 PATIENCE_SECONDS = 600.0
 """How long bulk work waits for a network that is busy with people who wait."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One recording's bytes, or the file that holds them, and their hash."""
-
-    source: bytes | Path
-    hash: str
-    """32 hexadecimal digits of the content (BLAKE2b)."""
+PART_SECONDS, MOST_PARTS = 1.5, 4
+"""How a recording is cut to see whether one voice speaks all of it."""
 
 
 @dataclass
@@ -45,27 +43,15 @@ class Embedded:
     """One recording after the network, or the error that stopped it."""
 
     key: str
-    hash: str = ""
-    seconds: float = 0.0
+    clip: str = ""
+    """Its identity in banks and in the cache: the content's hash, and its part."""
+    measures: Measures = field(default_factory=Measures)
     vector: np.ndarray | None = None
     error: SpeakerTasksError | None = None
+    _meter: Meter | None = None
     _parts: list[np.ndarray] = field(default_factory=list)
     _waiting: int = 0
     _read: bool = False
-
-
-def fetch(context: WorkerContext, entry: Entry) -> Recording:
-    """Find a recording and hash it. Raises `OutsideRoots`, `NotFound`, `PayloadGone`, `UnsupportedAudio`."""
-    if entry.path.startswith(PAYLOAD):
-        data = bytes(Audio.unpack(context.audio.get(entry.path.removeprefix(PAYLOAD))).data)
-        return Recording(data, hashlib.blake2b(data, digest_size=16).hexdigest())
-    path = inside(entry.path, context.settings.data_roots)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise UnsupportedAudio(f"the file cannot be read: {error.strerror}") from None
-    return Recording(path, digest)
 
 
 class Run:
@@ -76,6 +62,9 @@ class Run:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
+        settings = context.settings
+        self._places = Places(settings.data_roots, settings.data_urls)
+        self._hashes: dict[tuple[str, int, int], str] = {}
         self._gathered: list[tuple[Embedded, np.ndarray]] = []
         self._in_flight: deque[tuple[Future[np.ndarray], list[Embedded]]] = deque()
         self._ready: list[Embedded] = []
@@ -92,28 +81,79 @@ class Run:
             self._collect()
         yield from self._take_ready()
 
+    def agreement(self, entry: Entry) -> float:
+        """The lowest cosine between parts of a recording, each of which is embedded alone; 1 if it is too short."""
+        with self._fetched(entry) as (source, _):
+            samples = np.concatenate(list(self._blocks(source, entry)))
+        count = min(MOST_PARTS, int(len(samples) / (PART_SECONDS * sound.SAMPLE_RATE)))
+        if count < 2:
+            return 1.0
+        pieces = [piece for piece in np.array_split(samples, count) if not sound.is_silent(piece)]
+        vectors = []
+        for piece in pieces:
+            windows = list(self._context.embedder.spectrograms([piece]))
+            vectors.append(pool(self._result(self._patiently(windows))))
+        return gates.agreement(np.stack(vectors)) if len(vectors) > 1 else 1.0
+
     def _read(self, one: Embedded, entry: Entry) -> None:
         try:
-            recording = fetch(self._context, entry)
-            one.hash = recording.hash
-            blocks = self._measured(one, recording)
-            for spectrogram in self._context.embedder.spectrograms(blocks):
-                self._gathered.append((one, spectrogram))
-                one._waiting += 1
-                if len(self._gathered) >= WINDOWS_AT_A_TIME:
-                    self._submit()
-            one._read = True
-            self._finish(one)
+            with self._fetched(entry) as (source, digest):
+                one.clip = clip_key(digest, entry)
+                if not self._remembered(one):
+                    self._embed(one, self._blocks(source, entry))
         except Unavailable:
             raise
         except SpeakerTasksError as error:
             one.error = error
             self._ready.append(one)
 
-    def _measured(self, one: Embedded, recording: Recording) -> Iterator[np.ndarray]:
-        for block in sound.stream(recording.source, max_seconds=self._context.settings.max_recording_seconds):
-            one.seconds += len(block) / sound.SAMPLE_RATE
-            yield block
+    def _remembered(self, one: Embedded) -> bool:
+        found = self._context.keeper.cache.get([one.clip], self._context.embedder.model_id).get(one.clip)
+        if found is None:
+            return False
+        one.vector, one.measures = found.vector, found.measures
+        self._ready.append(one)
+        return True
+
+    def _embed(self, one: Embedded, blocks: Iterator[np.ndarray]) -> None:
+        one._meter = Meter()
+        for spectrogram in self._context.embedder.spectrograms(one._meter.over(blocks)):
+            self._gathered.append((one, spectrogram))
+            one._waiting += 1
+            if len(self._gathered) >= WINDOWS_AT_A_TIME:
+                self._submit()
+        one._read = True
+        self._finish(one)
+
+    @contextmanager
+    def _fetched(self, entry: Entry) -> Iterator[tuple[bytes | Path, str]]:
+        """The recording's bytes or file, and its hash. Raises what `Places.local` raises, and `PayloadGone`."""
+        if entry.path.startswith(PAYLOAD):
+            data = bytes(Audio.unpack(self._context.audio.get(entry.path.removeprefix(PAYLOAD))).data)
+            yield data, hashlib.blake2b(data, digest_size=16).hexdigest()
+            return
+        with self._places.local(entry.path) as path:
+            yield path, content_hash(path) if is_url(entry.path) else self._hash(path)
+
+    def _hash(self, path: Path) -> str:
+        """The hash of a file; once for the many parts of a long recording."""
+        try:
+            told = path.stat()
+        except OSError:
+            return content_hash(path)
+        known = (str(path), told.st_size, told.st_mtime_ns)
+        if known not in self._hashes:
+            self._hashes[known] = content_hash(path)
+        return self._hashes[known]
+
+    def _blocks(self, source: bytes | Path, entry: Entry) -> Iterator[np.ndarray]:
+        longest = self._context.settings.max_recording_seconds
+        if entry.start is None and entry.end is None:
+            yield from sound.stream(source, max_seconds=longest)
+            return
+        if entry.end is not None and entry.end - (entry.start or 0) > longest:
+            raise TooLarge(f"the part is longer than {longest:g} s", max_seconds=longest)
+        yield parts.read(source, entry.start or 0.0, entry.end)
 
     def _submit(self) -> None:
         if not self._gathered:
@@ -125,7 +165,7 @@ class Run:
         while len(self._in_flight) > AHEAD:
             self._collect()
 
-    def _patiently(self, spectrograms: list[np.ndarray]) -> Future[np.ndarray]:
+    def _patiently(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -135,23 +175,38 @@ class Run:
                     raise
                 time.sleep(0.2)
 
-    def _collect(self) -> None:
-        future, owners = self._in_flight.popleft()
+    @staticmethod
+    def _result(future: Future[np.ndarray]) -> np.ndarray:
         try:
-            vectors = future.result(PATIENCE_SECONDS)
+            return future.result(PATIENCE_SECONDS)
         except FutureTimeout:
             future.cancel()
             raise Busy(f"the model did not answer within {PATIENCE_SECONDS:g} s") from None
-        for one, vector in zip(owners, vectors, strict=True):
+
+    def _collect(self) -> None:
+        future, owners = self._in_flight.popleft()
+        for one, vector in zip(owners, self._result(future), strict=True):
             one._parts.append(vector)
             one._waiting -= 1
             self._finish(one)
 
     def _finish(self, one: Embedded) -> None:
-        if one._read and not one._waiting and one.error is None:
-            one.vector = pool(np.stack(one._parts))
-            self._ready.append(one)
+        if not one._read or one._waiting or one.error is not None or one._meter is None:
+            return
+        windows = np.stack(one._parts)
+        heard = one._meter.result()
+        one.vector = pool(windows)
+        one.measures = Measures(heard.seconds, heard.speech, heard.snr, heard.clipped, gates.agreement(windows))
+        self._context.keeper.cache.put(one.clip, self._context.embedder.model_id, one.vector, one.measures)
+        self._ready.append(one)
 
     def _take_ready(self) -> list[Embedded]:
         ready, self._ready = self._ready, []
         return ready
+
+
+def clip_key(digest: str, entry: Entry) -> str:
+    """A recording's identity: its content, and its part if it is one."""
+    if entry.start is None and entry.end is None:
+        return digest
+    return f"{digest}@{entry.start or 0:g}-{'' if entry.end is None else format(entry.end, 'g')}"

@@ -27,7 +27,7 @@ def folder(stack: Stack) -> Path:
     for number, speaker in enumerate(["林一", "Ann"]):
         (root / speaker).mkdir(parents=True)
         for take in range(3):
-            soundfile.write(root / speaker / f"{take}.wav", voice(number, take=take), RATE)
+            soundfile.write(root / speaker / f"{take}.wav", voice(number, 3.0, take=take), RATE)
     (root / "Ann" / "notes.txt").write_text("not sound")
     (root / "Ann" / "torn.wav").write_text("not sound either")
     soundfile.write(root / "Ann" / "silent.flac", np.zeros(RATE), RATE)
@@ -75,7 +75,7 @@ def test_a_folder_is_enrolled_by_path_and_every_file_is_accounted_for(
     assert bank.model == job.result["model"] == client.model()
     report = {entry["row"]: entry["outcome"] for entry in client.long_jobs.report(job.id)}
     assert report["Ann/torn.wav"] == "unreadable"
-    assert report["Ann/silent.flac"] == "unusable"
+    assert report["Ann/silent.flac"] == "silent"
     assert report["Ann/notes.txt"] == "not_audio"
     assert sum(outcome == "enrolled" for outcome in report.values()) == 6
 
@@ -103,7 +103,7 @@ def test_the_command_line_uploads_what_the_workers_cannot_read_saves_and_reports
     with np.load(tmp_path / "x.npz") as stored:
         assert stored.files[:2] == ["label", "train_feats"]
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
-    assert {row["outcome"] for row in rows} == {"enrolled", "unreadable", "unusable", "not_audio"}
+    assert {row["outcome"] for row in rows} == {"enrolled", "unreadable", "silent", "not_audio"}
 
 
 def test_a_speaker_without_a_usable_file_is_an_error_that_names_it(

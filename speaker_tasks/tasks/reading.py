@@ -1,0 +1,68 @@
+"""From what an enrollment was asked to read to its manifest: a path below the allowed roots, a manifest, an archive."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from enrollment import archive, folder, sources
+from enrollment.archive import Limits
+from enrollment.manifest import Entry, Manifest
+from enrollment.places import Places, is_url
+from enrollment.roots import inside
+from enrollment.sources import Options
+from speaker_tasks.errors import Malformed, Unusable
+from speaker_tasks.payloads import Audio, RedisAudioStore
+from speaker_tasks.tasks.context import WorkerContext
+from speaker_tasks.tasks.plan import Request
+from speaker_tasks.tasks.recordings import PAYLOAD
+
+
+def read_source(context: WorkerContext, request: Request) -> Manifest:
+    """The manifest of a source. Raises `Malformed` for an unknown kind, and what reading it raises."""
+    options = Options.from_dict(request.options)
+    match request.source:
+        case {"path": str(path)} | {"folder": str(path)}:
+            return _of_path(context, path, options)
+        case {"manifest": str(key)}:
+            return Manifest.from_dict(orjson.loads(context.audio.get(key)))
+        case {"archive": str(key)}:
+            return _of_archive(context, context.audio.get(key))
+    raise Malformed(f"a source is a path, a manifest or an archive; got {sorted(request.source)}")
+
+
+def _of_path(context: WorkerContext, path: str, options: Options) -> Manifest:
+    places = Places(context.settings.data_roots, context.settings.data_urls)
+    for place in (path, options.root):
+        if place is not None and is_url(place):
+            places.check_url(place.rstrip("/") + "/")
+    if is_url(path):
+        return sources.read(path, options)
+    if options.root is not None and not is_url(options.root):
+        options = replace(options, root=str(inside(options.root, context.settings.data_roots)))
+    found = inside(path, context.settings.data_roots)
+    if found.name.lower().endswith(archive.SUFFIXES):
+        if found.stat().st_size > context.settings.max_upload_bytes:
+            raise Unusable(f"{found.name} has more than {context.settings.max_upload_bytes} bytes; unpack it first")
+        return _of_archive(context, found.read_bytes())
+    return sources.read(str(found), options)
+
+
+def _of_archive(context: WorkerContext, data: bytes) -> Manifest:
+    """Unpack with suspicion, and keep the recordings in Redis, where every worker finds them."""
+    limits = Limits(total_bytes=context.settings.max_upload_bytes)
+    store = RedisAudioStore(context.redis, context.settings.job_ttl)
+
+    def kept(entry: Entry) -> Entry:
+        payload = Audio.of_file(Path(entry.path).read_bytes()).pack()
+        return replace(entry, path=f"{PAYLOAD}{store.put(payload)}")
+
+    with tempfile.TemporaryDirectory(prefix="enroll-") as temporary:
+        top = archive.unpack(data, Path(temporary), limits)
+        manifest = folder.scan(top)
+        entries = tuple(kept(entry) for entry in manifest.entries)
+        skipped = tuple(replace(one, path=one.row) for one in manifest.skipped)
+    return replace(manifest, entries=entries, skipped=skipped)
