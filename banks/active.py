@@ -75,6 +75,21 @@ class ActiveMode:
                 self._cached, self._token = (mode, self._bank(mode)), token
             return self._cached
 
+    def bank(self, name: str | None = None) -> tuple[str, Bank]:
+        """The bank of a name or of a mode, and the name; the current mode's without one. Raises `NotFound`."""
+        current = self.get()
+        if name is None or name == current[0]:
+            return current
+        with self._lock:
+            names = self._store.names() if name in ALIASES else []
+            mode = name if name in names else ALIASES.get(name, name)
+            return mode, self._bank(mode)
+
+    @staticmethod
+    def is_mode(name: str) -> bool:
+        """Whether it is one of the first server's names for what is no bank of its own."""
+        return name == ALL or name in ALIASES
+
     def mode(self) -> str:
         """The mode's name; `all` until someone sets another."""
         stored = self._store.redis.get(self._mode_key)

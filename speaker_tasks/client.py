@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from speaker_tasks.settings import Settings
 RECOGNIZE_TASK = "speaker_tasks.recognize"
 EMBED_TASK = "speaker_tasks.embed"
 ENROLL_TASK = "speaker_tasks.enroll_start"
+IDENTIFY, VERIFY, VECTOR, COMPARE = "identify", "verify", "vector", "compare"
+"""Kinds of `ask`; each is the task of that name."""
 
 
 class TaskClient:
@@ -35,17 +38,41 @@ class TaskClient:
         self.outbox = Outbox(self.celery, self.redis)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
 
-    def recognize(self, audio: Audio) -> JobRecord:
+    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None) -> JobRecord:
         """Ask who speaks. Raises `Unavailable` if the queue is full, `RedisAway`."""
-        return self._submit_audio(RECOGNIZE_TASK, "recognize", audio)
+        return self._submit(RECOGNIZE_TASK, "recognize", [audio], lambda sources: {"audio": sources[0]}, about=about)
 
-    def embed(self, audio: Audio) -> JobRecord:
+    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None) -> JobRecord:
         """Ask for the recording's vector. Raises as `recognize`."""
-        return self._submit_audio(EMBED_TASK, "embed", audio)
+        return self._submit(EMBED_TASK, "embed", [audio], lambda sources: {"audio": sources[0]}, about=about)
 
-    def enroll(self, about: dict[str, Any], **arguments: Any) -> JobRecord:
+    def ask(
+        self,
+        kind: str,
+        recordings: Sequence[Audio | str],
+        options: dict[str, Any],
+        *,
+        about: dict[str, Any] | None = None,
+        webhook: str | None = None,
+        job_id: str | None = None,
+    ) -> JobRecord:
+        """A question of `/v1` about recordings, each its audio or a path that the workers can read.
+
+        `options` goes to the task, `about` into the job's record. Raises as `recognize`.
+        """
+        more: dict[str, Any] = {"ask": options} | ({"webhook": webhook} if webhook else {})
+        return self._submit(
+            f"speaker_tasks.{kind}",
+            kind,
+            recordings,
+            lambda sources: {"audio": sources, **more},
+            about=about,
+            job_id=job_id,
+        )
+
+    def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
         """Start an enrollment; `about` goes into the job's record, `arguments` to the task."""
-        job = self.long_jobs.create("enroll", about=about)
+        job = self.long_jobs.create("enroll", about=about, job_id=job_id)
         message = Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments})
         self.outbox.put(message)
         self._publish(message)
@@ -69,11 +96,21 @@ class TaskClient:
         return None if ended is None else outcome(ended)
 
     def job(self, job_id: str) -> JobRecord:
-        """The job's record. Raises `NotFound`."""
+        """The job's record. Raises `NotFound`, `Gone`."""
         return self.short_jobs.get(job_id)
 
+    def jobs(
+        self,
+        wanted: Callable[[JobRecord], bool] = lambda job: True,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[JobRecord]:
+        """The newest jobs that are wanted, at most `limit`; those made before the job `before` if one is named."""
+        return list(islice((job for job in self.short_jobs.recent(before=before) if wanted(job)), limit))
+
     def cancel(self, job_id: str) -> JobRecord:
-        """Cancel a job that has not ended. Raises `NotFound`."""
+        """Cancel a job that has not ended. Raises `NotFound`, `Gone`."""
         return self.short_jobs.cancel(job_id)
 
     def workers(self) -> list[WorkerRecord]:
@@ -89,17 +126,30 @@ class TaskClient:
             raise Unavailable(f"the workers run several models: {', '.join(models)}", models=models, retry_after=30)
         return models[0]
 
-    def _submit_audio(self, task: str, kind: str, audio: Audio) -> JobRecord:
+    def _submit(
+        self,
+        task: str,
+        kind: str,
+        recordings: Sequence[Audio | str],
+        arguments: Callable[[list[str]], dict[str, Any]],
+        *,
+        about: dict[str, Any] | None = None,
+        job_id: str | None = None,
+    ) -> JobRecord:
         waiting: Any = self.redis.llen(RECOGNIZE_QUEUE)
         if waiting >= self.settings.max_queued:
             raise Unavailable(f"{waiting} recognitions wait already; try again later", waiting=waiting, retry_after=5)
         pipe = self.redis.pipeline(transaction=False)
-        key = self.audio.put(audio.pack(), pipeline=pipe)
-        job = self.short_jobs.create(kind, start_within=self.settings.payload_ttl, pipeline=pipe)
-        message = Message(job.id, task, RECOGNIZE_QUEUE, {"job_id": job.id, "audio": key}, expires=job.expires)
+        sources = [one if isinstance(one, str) else self.audio.put(one.pack(), pipeline=pipe) for one in recordings]
+        job = self.short_jobs.create(
+            kind, about=about, start_within=self.settings.payload_ttl, job_id=job_id, pipeline=pipe
+        )
+        kwargs = {"job_id": job.id, **arguments(sources)}
+        message = Message(job.id, task, RECOGNIZE_QUEUE, kwargs, expires=job.expires)
         self.outbox.put(message, pipeline=pipe)
         pipe.execute()
-        self._publish(message, drop=[key])
+        kept = [key for key, one in zip(sources, recordings, strict=True) if not isinstance(one, str)]
+        self._publish(message, drop=kept)
         return job
 
     def _publish(self, message: Message, *, drop: Sequence[str] = ()) -> None:

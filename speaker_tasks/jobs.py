@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,13 +17,17 @@ from typing import Any, Literal
 import orjson
 import redis
 
-from speaker_tasks.errors import NotFound
+from speaker_tasks.errors import Gone, NotFound
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]
 ACTIVE: tuple[State, ...] = ("queued", "running")
 
 REPLY_SECONDS = 60
 """How long an outcome that nobody took lies ready for the request that waits."""
+REMEMBERED = 100_000
+"""Ids of the newest jobs that are kept, so that a forgotten job is told from an unknown one, and jobs can be listed."""
+PAGE = 200
+LOOK_SECONDS = 0.1
 POP_SECONDS = 5.0
 """One blocking read of a longer wait, well under the client's socket timeout."""
 
@@ -40,6 +44,8 @@ class JobRecord:
     finished: float | None = None
     expires: float | None = None
     """A job that no worker has started by then is expired."""
+    moved: float | None = None
+    """When a piece of its work was last done."""
     total: int = 0
     done: int = 0
     failed: int = 0
@@ -56,9 +62,17 @@ class JobRecord:
         """The record as the API shows it: times as ISO 8601 in UTC."""
         shown: dict[str, Any] = {"id": self.id, "kind": self.kind, "state": self.state}
         shown |= {name: _iso(getattr(self, name)) for name in ("created", "started", "finished")}
-        shown["progress"] = {"total": self.total, "done": self.done, "failed": self.failed}
+        shown["progress"] = {"total": self.total, "done": self.done, "failed": self.failed, **self._pace()}
         shown |= {"about": self.about, "result": self.result, "error": self.error}
         return shown
+
+    def _pace(self) -> dict[str, float]:
+        """Pieces of work a second since the start, and the seconds that the rest takes at that pace."""
+        ready = self.done + self.failed
+        if self.started is None or self.moved is None or not ready:
+            return {}
+        pace = ready / max(self.moved - self.started, 1e-3)
+        return {"per_second": round(pace, 2), "seconds_left": round(max(0, self.total - ready) / pace, 1)}
 
 
 class JobStore:
@@ -67,6 +81,8 @@ class JobStore:
     key_template = "speaker:job:{id}"
     report_template = "speaker:job:{id}:report"
     reply_template = "speaker:reply:{id}"
+    index_key = "speaker:jobs"
+    """Sorted set of job ids by the time they were made."""
 
     def __init__(self, client: redis.Redis, ttl: int) -> None:
         self.client, self.ttl = client, ttl
@@ -81,12 +97,13 @@ class JobStore:
         about: dict[str, Any] | None = None,
         total: int = 0,
         start_within: float | None = None,
+        job_id: str | None = None,
         pipeline: redis.client.Pipeline | None = None,
     ) -> JobRecord:
         """A new queued job; with a pipeline, it is there when the caller executes it."""
         now = time.time()
         expires = now + start_within if start_within else None
-        job = JobRecord(new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
+        job = JobRecord(job_id or new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
         fields: dict[Any, Any] = {"kind": kind, "state": "queued", "created": now, "total": total, "ttl": self.ttl}
         fields |= {"expires": expires} if expires else {}
         fields |= {"about": orjson.dumps(about)} if about else {}
@@ -94,16 +111,36 @@ class JobStore:
         key = self._key(job.id)
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self.ttl)
+        pipe.zadd(self.index_key, {job.id: now})
+        pipe.zremrangebyrank(self.index_key, 0, -REMEMBERED - 1)
         if pipeline is None:
             pipe.execute()
         return job
 
     def get(self, job_id: str) -> JobRecord:
-        """The job. Raises `NotFound`."""
+        """The job. Raises `NotFound` for an unknown id, `Gone` for a job that was forgotten."""
         stored: Any = self.client.hgetall(self._key(job_id))
-        if not stored:
-            raise NotFound(f"no job {job_id!r}: unknown, or forgotten", job=job_id)
-        return _from_hash(job_id, stored)
+        if stored:
+            return _from_hash(job_id, stored)
+        if self.client.zscore(self.index_key, job_id) is not None:
+            raise Gone(f"job {job_id!r} has ended long ago and is forgotten", job=job_id)
+        raise NotFound(f"there is no job {job_id!r}", job=job_id)
+
+    def recent(self, *, before: str | None = None) -> Iterator[JobRecord]:
+        """The jobs that are remembered, the newest first; those older than the job `before` if one is named."""
+        start: Any = time.time()
+        if before is not None:
+            made: Any = self.client.zscore(self.index_key, before)
+            start = start if made is None else f"({made!r}"
+        offset = 0
+        while page := self._page(start, offset):
+            offset += len(page)
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in page:
+                pipe.hgetall(self._key(job_id))
+            for job_id, stored in zip(page, pipe.execute(), strict=True):
+                if stored:
+                    yield _from_hash(job_id, stored)
 
     def start(self, job_id: str) -> bool:
         """Mark the job as running; False if it has ended, was canceled or is unknown: then there is nothing to do."""
@@ -116,7 +153,7 @@ class JobStore:
     def record(self, job_id: str, key: str, entry: dict[str, Any], *, ok: bool) -> bool:
         """Add one piece of work to the report and count it; False if `key` was there, which counts nothing twice."""
         keys = [self._key(job_id), self.report_template.format(id=job_id)]
-        return bool(self._record(keys, [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl]))
+        return bool(self._record(keys, [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl, time.time()]))
 
     def entries(self, job_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Those entries of the report that are there already, by their keys."""
@@ -178,10 +215,27 @@ class JobStore:
                 return JobRecord(job_id, "", **orjson.loads(popped[1]))
         return None
 
+    def follow(self, job_id: str, seconds: float) -> JobRecord:
+        """Wait for the end of a job that others may wait for too: the record when it ended, or when the time ran out.
+
+        Looks every `LOOK_SECONDS`; who has just submitted a job uses `wait`, which is quicker.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            job = self.get(job_id)
+            if job.over or time.monotonic() >= deadline:
+                return job
+            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+
     def forget(self, job_id: str) -> None:
         """Delete the record, its report and its outcome."""
         templates = (self.key_template, self.report_template, self.reply_template)
         self.client.unlink(*(template.format(id=job_id) for template in templates))
+        self.client.zrem(self.index_key, job_id)
+
+    def _page(self, start: Any, offset: int) -> list[str]:
+        found: Any = self.client.zrevrangebyscore(self.index_key, start, "-inf", start=offset, num=PAGE)
+        return [job_id.decode() for job_id in found]
 
     def _key(self, job_id: str) -> str:
         return self.key_template.format(id=job_id)
@@ -194,7 +248,9 @@ def new_id(now: float) -> str:
 
 def _from_hash(job_id: str, stored: dict[bytes, bytes]) -> JobRecord:
     text = {name.decode(): value for name, value in stored.items()}
-    numbers = {name: float(text[name]) for name in ("created", "started", "finished", "expires") if name in text}
+    numbers = {
+        name: float(text[name]) for name in ("created", "started", "finished", "expires", "moved") if name in text
+    }
     counts = {name: int(text[name]) for name in ("total", "done", "failed") if name in text}
     objects = {name: orjson.loads(text[name]) for name in ("about", "result", "error") if name in text}
     state: Any = text.get("state", b"queued").decode()
@@ -230,6 +286,7 @@ _RECORD = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
+redis.call('HSET', KEYS[1], 'moved', ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 1
 """

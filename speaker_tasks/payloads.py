@@ -22,6 +22,8 @@ _HEADER = struct.Struct("<2sBBI")
 _MAGIC = b"SA"
 _VERSION = 1
 _INT16_SCALE = np.float32(1 / 32768)
+PAYLOAD_PREFIX = "speaker:audio:"
+"""How the keys of payloads begin; a path on a worker's disk never does."""
 
 
 class Encoding(IntEnum):
@@ -102,7 +104,7 @@ class RedisAudioStore:
     away that of another request that happened to send the same bytes.
     """
 
-    key_template = "speaker:audio:{hash}:{owner}"
+    key_template = PAYLOAD_PREFIX + "{hash}:{owner}"
 
     def __init__(self, client: redis.Redis, ttl: int) -> None:
         self.client, self.ttl = client, ttl

@@ -52,13 +52,14 @@ def speaker_samples(request: Request, max_seconds: float) -> Audio:
     commas = data.count(b",")
     if commas > most + 16:  # told before so many Python objects are made; other keys may have a few
         raise _too_long(commas + 1, max_seconds)
-    samples = _floats(field(json_object(data), "speaker", list), "speaker")
+    samples = floats(field(json_object(data), "speaker", list), "speaker")
     if len(samples) > most:
         raise _too_long(len(samples), max_seconds)
     return Audio.of_samples(samples, SAMPLE_RATE)
 
 
-def _floats(values: list[Any], name: str) -> np.ndarray:
+def floats(values: list[Any], name: str) -> np.ndarray:
+    """A JSON list of numbers as (T,) float32. Raises `Unusable` for an empty list, `Malformed`, `NotFinite`."""
     if not values:
         raise Unusable(f"{name!r} is an empty list: there is nothing to listen to", key=name)
     try:

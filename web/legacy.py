@@ -8,8 +8,9 @@ from flask import Blueprint, Response, jsonify, request
 
 from banks.bank import Bank
 from speaker_tasks.jobs import JobRecord
-from web.api import accepted
+from web.answers import accepted
 from web.body import field, json_object, speaker_samples
+from web.security import caller
 from web.shared import services
 
 blueprint = Blueprint("legacy", __name__)
@@ -20,7 +21,7 @@ METHODS = ["GET", "POST"]
 def speaker() -> Response:
     """Who speaks: `{"name", "score"}` of the best of the current list, and more keys after them."""
     shared = services()
-    job = shared.client.recognize(speaker_samples(request, shared.settings.max_audio_seconds))
+    job = shared.client.recognize(speaker_samples(request, shared.settings.max_audio_seconds), about=_about())
     return _wait(job, ("name", "score", "cosine", "feats_mode", "model"))
 
 
@@ -28,7 +29,7 @@ def speaker() -> Response:
 def speaker_feats() -> Response:
     """The recording's vector: `{"feats": [[512 floats]]}`."""
     shared = services()
-    job = shared.client.embed(speaker_samples(request, shared.settings.max_audio_seconds))
+    job = shared.client.embed(speaker_samples(request, shared.settings.max_audio_seconds), about=_about())
     return _wait(job, ("feats",))
 
 
@@ -59,6 +60,10 @@ def modify_feats_custom() -> Response:
     body = json_object(request.get_data())
     labels, vectors = field(body, "label", list), field(body, "feats", list)
     return _labels(*shared.active.set_custom(labels, vectors, shared.client.model()))
+
+
+def _about() -> dict[str, Any]:
+    return {"key": caller().name}
 
 
 def _labels(mode: str, bank: Bank) -> Response:

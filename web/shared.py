@@ -30,6 +30,8 @@ class Services:
         self._active = ActiveMode(
             self.banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model
         )
+        self.streams = threading.BoundedSemaphore(max(1, settings.web_threads // 2))
+        """Streams of events hold a thread each; the other half of the threads stays free for questions."""
         self._loading = threading.Lock()
         self._loaded = False
 

@@ -13,7 +13,7 @@ from celery.worker import state
 
 from speaker_tasks.celery_app import QUEUES
 from speaker_tasks.client import TaskClient
-from speaker_tasks.errors import Conflict, NotFinite, NotFound, NoWorker, PayloadGone, Unavailable
+from speaker_tasks.errors import Conflict, Gone, NotFinite, NotFound, NoWorker, PayloadGone, Unavailable
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.outbox import Message
@@ -100,7 +100,7 @@ class TestJobs:
         job = jobs.create("embed")
         jobs.finish(job.id, "succeeded", result={})
         time.sleep(1.2)
-        with pytest.raises(NotFound):
+        with pytest.raises(Gone):
             jobs.get(job.id)
 
 

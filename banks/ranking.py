@@ -1,0 +1,58 @@
+"""Ranking: the enrolled speakers by the cosine between a voice and theirs, one score a speaker."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from banks.bank import Bank
+from banks.matching import scores, top_k
+from speaker_tasks.errors import NotFound
+
+_norms: WeakKeyDictionary[Bank, np.ndarray] = WeakKeyDictionary()
+"""Lengths of the rows of the banks that are in use: (N,) float32 each."""
+
+
+def rank_speakers(bank: Bank, query: np.ndarray, k: int) -> list[tuple[str, float]]:
+    """The `k` best speakers with the cosine of their best row, best first; each speaker stands once.
+
+    Unlike `matching.match`, rows are normalised: how much a speaker's recordings differ is no part of the score.
+    """
+    if not len(bank) or k <= 0:
+        return []
+    found = cosines(bank, query)
+    wanted = k
+    while True:
+        best: dict[str, float] = {}
+        for row in top_k(found, wanted):
+            best.setdefault(bank.labels[row], float(found[row]))
+        if len(best) >= k or wanted >= len(bank):
+            return list(best.items())[:k]
+        wanted *= 4
+
+
+def cosines(bank: Bank, query: np.ndarray) -> np.ndarray:
+    """The cosine of a unit vector (D,) with each row of the bank: (N,) float32. Raises what `scores` raises."""
+    return scores(bank.vectors, query) / _lengths(bank)
+
+
+def cosine_with(bank: Bank, label: str, query: np.ndarray) -> float:
+    """The cosine with one speaker's best row. Raises `NotFound`."""
+    rows = [row for row, one in enumerate(bank.labels) if one == label]
+    if not rows:
+        raise NotFound(f"bank {bank.name!r} has no speaker {label!r}", speaker=label)
+    return float(cosines(bank, query)[rows].max())
+
+
+def speakers_of(bank: Bank) -> int:
+    """How many different speakers the bank has."""
+    return len(set(bank.labels))
+
+
+def _lengths(bank: Bank) -> np.ndarray:
+    known = _norms.get(bank)
+    if known is None:
+        known = np.maximum(np.sqrt(np.einsum("nd,nd->n", bank.vectors, bank.vectors)), np.float32(1e-12))
+        _norms[bank] = known
+    return known

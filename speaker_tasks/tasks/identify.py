@@ -1,0 +1,177 @@
+"""Tasks of the `/v1` API: identify, verify, vector, compare; each gives the whole answer as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from celery import shared_task
+
+from banks.bank import Bank, check_model
+from banks.ranking import cosine_with, rank_speakers, speakers_of
+from speaker_tasks.bankjudge import BankJudges
+from speaker_tasks.errors import EmptyBank
+from speaker_tasks.tasks import decision
+from speaker_tasks.tasks.context import WorkerContext
+from speaker_tasks.tasks.decision import Decision, Judge
+from speaker_tasks.tasks.listening import Heard, Timings, hear
+from speaker_tasks.tasks.running import queued_ms, run_job
+
+Ask = dict[str, Any]
+"""What was asked beside the recordings: `bank`, `top_k`, `threshold`, `speaker`; each may be missing."""
+
+
+@shared_task(name="speaker_tasks.identify")
+def identify(job_id: str, audio: Sequence[str], ask: Ask, webhook: str | None = None) -> dict[str, Any]:
+    """Who of a bank speaks, how sure, or nobody."""
+    return run_job(job_id, audio, partial(identify_sources, job_id=job_id, ask=ask), webhook)
+
+
+@shared_task(name="speaker_tasks.verify")
+def verify(job_id: str, audio: Sequence[str], ask: Ask, webhook: str | None = None) -> dict[str, Any]:
+    """Whether the claimed speaker of a bank speaks."""
+    return run_job(job_id, audio, partial(verify_sources, job_id=job_id, ask=ask), webhook)
+
+
+@shared_task(name="speaker_tasks.vector")
+def vector(job_id: str, audio: Sequence[str], ask: Ask, webhook: str | None = None) -> dict[str, Any]:
+    """The recording's vector."""
+    return run_job(job_id, audio, partial(vector_sources, job_id=job_id), webhook)
+
+
+@shared_task(name="speaker_tasks.compare")
+def compare(job_id: str, audio: Sequence[str], ask: Ask, webhook: str | None = None) -> dict[str, Any]:
+    """Whether two recordings are of one voice."""
+    return run_job(job_id, audio, partial(compare_sources, job_id=job_id, ask=ask), webhook)
+
+
+def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
+    """The answer of identify. The bank is looked at before the network runs: a wrong one costs no computing."""
+    timings = _timings(job_id)
+    bank = _bank(context, ask)
+    heard = hear(context, sources[0], timings)
+    with timings.step("match"):
+        judge, people = _judge(context, bank), speakers_of(bank)
+        wanted = int(ask.get("top_k") or 5)
+        ranked = rank_speakers(bank, heard.vector, max(2, wanted))
+        scores = [score for _, score in ranked]
+        margin = scores[0] - scores[1] if len(scores) > 1 else None
+        threshold, near = _threshold(judge, ask, heard, people)
+        decided = decision.identify(scores[0], margin, heard.speech_seconds, threshold, near)
+        likely = judge.posteriors(scores, heard.speech_seconds, people)
+        best = {
+            "speaker": ranked[0][0] if decided.outcome == "match" else None,
+            "score": round(scores[0], 4),
+            "margin": None if margin is None else round(margin, 4),
+            "probability": likely[0],
+            "candidates": [
+                {"speaker": name, "score": round(score, 4), "probability": probability}
+                for (name, score), probability in zip(ranked[:wanted], likely, strict=False)
+            ],
+        }
+    return _answer(context, heard, bank, judge, timings) | _decided(decided, threshold) | best
+
+
+def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
+    """The answer of verify: the claimed speaker's score alone decides."""
+    timings = _timings(job_id)
+    bank = _bank(context, ask)
+    claimed = str(ask["speaker"])
+    if claimed not in bank.labels:
+        cosine_with(bank, claimed, bank.vectors[0])  # raises, before the network runs
+    heard = hear(context, sources[0], timings)
+    with timings.step("match"):
+        judge = _judge(context, bank)
+        score = cosine_with(bank, claimed, heard.vector)
+        threshold, near = _threshold(judge, ask, heard, 1)
+        decided = decision.verify(score, heard.speech_seconds, threshold, near)
+        probability = judge.same_speaker(score, heard.speech_seconds)
+        found = {"speaker": claimed, "score": round(score, 4), "probability": probability}
+    return _answer(context, heard, bank, judge, timings) | _decided(decided, threshold) | found
+
+
+def vector_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str) -> dict[str, Any]:
+    """The recording's unit vector, and what was measured of it."""
+    timings = _timings(job_id)
+    heard = hear(context, sources[0], timings)
+    return {
+        "vector": heard.vector,
+        **_measured(heard),
+        "model": context.embedder.model_id,
+        "timings_ms": timings.to_dict(),
+    }
+
+
+def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
+    """The answer of compare: one recording against the other; the shorter one says how much the score says."""
+    timings = _timings(job_id)
+    first, second = (hear(context, source, timings) for source in sources)
+    with timings.step("match"):
+        judge = Judge.of_pairs(context.embedder.card.details)
+        shorter = min((first, second), key=lambda one: one.speech_seconds)
+        score = float(first.vector @ second.vector)
+        threshold, near = _threshold(judge, ask, shorter, 1)
+        decided = decision.verify(score, shorter.speech_seconds, threshold, near)
+    return {
+        **_decided(decided, threshold),
+        "score": round(score, 4),
+        "probability": judge.same_speaker(score, shorter.speech_seconds),
+        "calibration": judge.source,
+        "recordings": [_measured(first), _measured(second)],
+        "model": context.embedder.model_id,
+        "timings_ms": timings.to_dict(),
+    }
+
+
+def _bank(context: WorkerContext, ask: Ask) -> Bank:
+    """The bank that is asked, of the worker's model. Raises `NotFound`, `EmptyBank`, `ModelMismatch`."""
+    name, bank = context.active.bank(ask.get("bank"))
+    if not len(bank):
+        raise EmptyBank(f"nobody is enrolled in {name!r}; enroll speakers or ask another bank", bank=name)
+    check_model(bank, context.embedder.model_id)
+    return bank
+
+
+def _judge(context: WorkerContext, bank: Bank) -> Judge:
+    """The bank's own thresholds where it has some of this model, else the model's."""
+    model = Judge.of_card(context.embedder.card.details)
+    fitted = BankJudges(context.redis).get(bank.name, context.embedder.model_id)
+    return Judge.of_bank(fitted, model) if fitted else model
+
+
+def _threshold(judge: Judge, ask: Ask, heard: Heard, people: int) -> tuple[float | None, float]:
+    asked = ask.get("threshold")
+    threshold = judge.threshold(heard.speech_seconds, people) if asked is None else float(asked)
+    near = 0.0 if threshold is None else judge.near(threshold, heard.speech_seconds, people)
+    return threshold, near
+
+
+def _answer(context: WorkerContext, heard: Heard, bank: Bank, judge: Judge, timings: Timings) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(("decision", "reason", "message", "speaker", "score")),  # stand first in the answer
+        **_measured(heard),
+        "calibration": judge.source,
+        "bank": {"name": bank.name, "version": bank.version, "speakers": speakers_of(bank)},
+        "model": context.embedder.model_id,
+        "timings_ms": timings.to_dict(),
+    }
+
+
+def _decided(decided: Decision, threshold: float | None) -> dict[str, Any]:
+    return {
+        "decision": decided.outcome,
+        "reason": decided.reason,
+        "message": decided.message,
+        "threshold": None if threshold is None else round(threshold, 4),
+    }
+
+
+def _measured(heard: Heard) -> dict[str, Any]:
+    return {"seconds": heard.seconds, "speech_seconds": heard.speech_seconds, "quality": heard.quality}
+
+
+def _timings(job_id: str) -> Timings:
+    timings = Timings()
+    timings.add("queue", queued_ms(job_id))
+    return timings

@@ -1,0 +1,68 @@
+"""How a recognition job runs: once, its outcome written to its record, its audio deleted, its webhook called.
+
+A task may run twice (delivery is at least once); the job's record lets only the first outcome in. What a user can mend
+ends the job as a typed failure and is never tried again; only a Redis server that is away sends the message back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from celery.exceptions import Reject
+from celery.utils.log import get_task_logger
+
+from speaker_tasks.celery_app import ENROLL_QUEUE
+from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.outbox import Message
+from speaker_tasks.payloads import PAYLOAD_PREFIX
+from speaker_tasks.tasks.context import WorkerContext, current
+
+logger = get_task_logger(__name__)
+
+Work = Callable[[WorkerContext, Sequence[str]], dict[str, Any]]
+WEBHOOK_TASK = "speaker_tasks.webhook"
+
+
+def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None = None) -> dict[str, Any]:
+    """Do the work of one job on its recordings, once, and write how it ended to its record.
+
+    A source is the key of a payload, or a path. Gives a short envelope, which is what Flower shows: `{"ok": true}` or
+    `{"ok": false, "error": {...}}`.
+    """
+    context = current()
+    keys = [source for source in sources if source.startswith(PAYLOAD_PREFIX)]
+    try:
+        if not context.jobs.start(job_id):
+            context.audio.delete(*keys)
+            return {"ok": True, "skipped": "the job had ended"}
+        result, error = _outcome(context, sources, work)
+        context.jobs.finish(job_id, "failed" if error else "succeeded", result=result, error=error, drop=keys)
+        if webhook:
+            message = Message(f"{job_id}-webhook", WEBHOOK_TASK, ENROLL_QUEUE, {"job_id": job_id, "url": webhook})
+            context.outbox.send(message)
+    except (redis.ConnectionError, redis.TimeoutError) as away:
+        time.sleep(1)
+        raise Reject(f"Redis is away: {away}", requeue=True) from away
+    return {"ok": False, "error": error} if error else {"ok": True}
+
+
+def queued_ms(job_id: str) -> float:
+    """Milliseconds since the job was made: its id begins with that time."""
+    return max(0.0, time.time() * 1000 - int(job_id[:12], 16))
+
+
+def _outcome(
+    context: WorkerContext, sources: Sequence[str], work: Work
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    try:
+        return work(context, sources), None
+    except SpeakerTasksError as error:
+        return None, error.to_dict()
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise
+    except Exception:
+        logger.exception("a recognition failed for a reason that is ours")
+        return None, SpeakerTasksError("internal error; the worker's log has the reason").to_dict()

@@ -1,0 +1,171 @@
+"""`/v1/banks`: look at banks and change them; each change is a new version that can be rolled back."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+from flask import Response, jsonify, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from speaker_tasks.bankjudge import BankJudges
+from speaker_tasks.bankkeeper import Change
+from speaker_tasks.errors import TooLarge, Unusable
+from web import audit
+from web.answers import told
+from web.bankschemas import (
+    Active,
+    AuditList,
+    AuditQuery,
+    BankAnswer,
+    BankList,
+    BankPath,
+    Deleted,
+    DiffAnswer,
+    DiffQuery,
+    ImportQuery,
+    Merge,
+    NewBank,
+    RemoveQuery,
+    Rename,
+    Rollback,
+    SpeakerList,
+    SpeakerPath,
+    VersionQuery,
+)
+from web.bankschemas import Change as ChangeAnswer
+from web.shared import services
+
+TAG = Tag(name="banks", description="The enrolled speakers.")
+blueprint = APIBlueprint("banks", __name__, url_prefix="/v1", abp_tags=[TAG])
+
+MAX_UNPACKED_BYTES = 1 << 30
+"""What an uploaded bank file may take unpacked."""
+FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@blueprint.get("/banks", responses=told(answer=BankList))
+def list_banks() -> Response:
+    """All banks, and which one is active."""
+    shared = services()
+    return jsonify({"banks": shared.keeper.overview(), "active": shared.active.mode()})
+
+
+@blueprint.post("/banks", responses=told(404, 409, 422, answer=ChangeAnswer))
+def create(body: NewBank) -> Response:
+    """Make a bank: empty, a copy of one, or the union of several."""
+    keeper = services().keeper
+    if body.copy_of is not None:
+        return _done(keeper.copy(body.copy_of, body.name))
+    if body.union_of is not None:
+        return _done(keeper.unite(body.union_of, body.name))
+    return _done(keeper.create(body.name, body.model or services().client.model()))
+
+
+@blueprint.get("/banks/<name>", responses=told(404, answer=BankAnswer))
+def show(path: BankPath) -> Response:
+    """What is known of a bank."""
+    return jsonify({"bank": services().keeper.about(path.name)})
+
+
+@blueprint.delete("/banks/<name>", responses=told(404, answer=Deleted))
+def delete(path: BankPath) -> Response:
+    """Remove a bank with all its versions."""
+    warnings = services().keeper.delete(path.name)
+    BankJudges(services().client.redis).forget(path.name)
+    return jsonify({"bank": path.name, "warnings": warnings})
+
+
+@blueprint.get("/banks/<name>/speakers", responses=told(404, answer=SpeakerList))
+def speakers(path: BankPath, query: VersionQuery) -> Response:
+    """The speakers of a bank, with their recordings and seconds."""
+    return jsonify({"speakers": services().keeper.speakers(path.name, query.version)})
+
+
+@blueprint.patch("/banks/<name>/speakers/<path:speaker>", responses=told(404, 409, 422, answer=ChangeAnswer))
+def rename(path: SpeakerPath, body: Rename) -> Response:
+    """Give a speaker another name."""
+    return _done(services().keeper.rename(path.name, path.speaker, body.name))
+
+
+@blueprint.delete("/banks/<name>/speakers/<path:speaker>", responses=told(404, answer=ChangeAnswer))
+def remove(path: SpeakerPath, query: RemoveQuery) -> Response:
+    """Remove a speaker; with `purge` from every version, snapshot and cache."""
+    keeper = services().keeper
+    return _done((keeper.purge if query.purge else keeper.remove)(path.name, path.speaker))
+
+
+@blueprint.post("/banks/<name>/merge", responses=told(404, 409, answer=ChangeAnswer))
+def merge(path: BankPath, body: Merge) -> Response:
+    """Give all clips of one speaker to another."""
+    return _done(services().keeper.merge(path.name, body.speaker, body.into))
+
+
+@blueprint.post("/banks/<name>/rollback", responses=told(404, 409, answer=ChangeAnswer))
+def rollback(path: BankPath, body: Rollback) -> Response:
+    """An earlier version again, under a new number."""
+    return _done(services().keeper.rollback(path.name, body.version))
+
+
+@blueprint.get("/banks/<name>/diff", responses=told(404, answer=DiffAnswer))
+def diff(path: BankPath, query: DiffQuery) -> Response:
+    """What changed between two versions."""
+    return jsonify(services().keeper.diff(path.name, query.before, query.after).to_dict())
+
+
+@blueprint.get("/banks/<name>/export", responses=told(404, answer={"description": "npz", "content": FILE}))
+def export(path: BankPath, query: VersionQuery) -> Response:
+    """The bank as an npz file, which the first server's readers read too."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bank.npz"
+        services().keeper.export_npz(path.name, file, query.version)
+        response = Response(file.read_bytes(), mimetype="application/octet-stream")
+    response.headers["Content-Disposition"] = "attachment; filename=bank.npz"
+    return response
+
+
+@blueprint.post("/banks/<name>/import", responses=told(404, 409, 413, 422, answer=ChangeAnswer))
+def import_npz(path: BankPath, query: ImportQuery) -> Response:
+    """Read an npz file, of the first server or of ours, from the body into a bank."""
+    data = request.get_data(cache=False)
+    _check_archive(data)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "upload.npz"
+        file.write_bytes(data)
+        changed = services().keeper.import_npz(path.name, file, model=query.model, replace_it=query.replace)
+    return _done(changed)
+
+
+@blueprint.get("/active", responses=told(answer=Active))
+def active() -> Response:
+    """The bank that is asked where a question names none."""
+    return jsonify({"bank": services().active.mode()})
+
+
+@blueprint.put("/active", responses=told(404, 409, answer=Active))
+def activate(body: Active) -> Response:
+    """Make a bank, or `all`, the active one."""
+    mode, _ = services().active.set_mode(body.bank)
+    return jsonify({"bank": mode})
+
+
+@blueprint.get("/audit", responses=told(answer=AuditList))
+def audited(query: AuditQuery) -> Response:
+    """Who changed which bank, and when."""
+    return jsonify({"entries": audit.newest(services().client.redis, query.limit)})
+
+
+def _done(change: Change) -> Response:
+    return jsonify(change.to_dict())
+
+
+def _check_archive(data: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        raise Unusable("the body is not an npz file") from None
+    if size > MAX_UNPACKED_BYTES:
+        raise TooLarge(f"the file takes {size} bytes unpacked; at most {MAX_UNPACKED_BYTES}", bytes=size)

@@ -1,0 +1,163 @@
+"""`POST /v1/banks/<name>/enrollments`: recordings into a bank, as a job; and the report on every one of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import Field, ValidationError
+
+from banks.names import clean_bank_name
+from enrollment.report import Outcome, Report
+from speaker_tasks.errors import Malformed, UnsupportedAudio
+from speaker_tasks.jobs import JobRecord
+from web.answers import accepted, told
+from web.bankschemas import BankPath
+from web.body import json_object
+from web.idempotency import Idempotency
+from web.jobs import own
+from web.schemas import Asked, JobAnswer, JobPath
+from web.security import caller, request_id
+from web.shared import services
+
+TAG = Tag(name="enrollment", description="Recordings into banks, and what became of each.")
+blueprint = APIBlueprint("enrollments", __name__, url_prefix="/v1", abp_tags=[TAG])
+
+ARCHIVE_TYPES = (
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-gzip",
+    "application/x-bzip2",
+    "application/x-xz",
+    "application/octet-stream",
+)
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+REPORT = {
+    "description": "Each recording's outcome, with the reason why it is not enrolled.",
+    "content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}, "text/csv": _BINARY},
+}
+
+
+class EnrollmentQuery(Asked):
+    """How to enroll."""
+
+    mode: Literal["create", "add", "replace"] = Field(
+        "add", description="create: the bank has to be new; add to its speakers; replace the clips of those that come."
+    )
+    dry_run: bool = Field(False, description="Do everything but write the bank.")
+    force: bool = Field(False, description="Enroll also what the quality gates would leave out.")
+
+
+class EnrollmentBody(Asked):
+    """Recordings that the workers can read."""
+
+    path: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="A folder, workbook, JSON dictionary, CSV table or archive below SPEAKER_DATA_ROOTS, or an fsspec "
+        "URL of a folder below SPEAKER_DATA_URLS.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How to read it: root, and for workbooks recording, speaker, skip_sheets, skip_last, pattern.",
+    )
+
+
+class ReportQuery(Asked):
+    """In which form."""
+
+    format: Literal["json", "csv"] = "json"
+
+
+BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "path": {"type": "string", "minLength": 1, "maxLength": 4000},
+                    "options": {"type": "object"},
+                },
+                "required": ["path"],
+                "additionalProperties": False,
+            }
+        },
+        "application/zip": _BINARY,
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"archive": {"type": "string", "format": "binary"}},
+                "required": ["archive"],
+            }
+        },
+    },
+}
+"""What OpenAPI tells of the body."""
+
+
+@blueprint.post("/banks/<name>/enrollments", responses=told(409, 413, 415, 422, answer=JobAnswer, job=True))
+def enroll(path: BankPath, query: EnrollmentQuery) -> Response:
+    """Start an enrollment: a path, or an uploaded zip or tar archive of one folder a speaker."""
+    shared = services()
+    bank = clean_bank_name(path.name)
+    source, options = _source()
+    about = {"bank": bank, **query.model_dump(), "key": caller().name, "request_id": request_id()}
+    about |= {"source": source["path"]} if "path" in source else {"source": "upload"}
+
+    def make(job_id: str | None) -> JobRecord:
+        given = source if "path" in source else {"archive": shared.client.keep(source["archive"])}
+        asked = query.model_dump()
+        return shared.client.enroll(about, job_id=job_id, bank=bank, source=given, options=options, **asked)
+
+    once = Idempotency(shared.client.redis, shared.client.long_jobs, shared.settings.idempotency_ttl)
+    job, _ = once.once(request, caller().name, make)
+    return accepted(job)
+
+
+@blueprint.get("/jobs/<job_id>/report", responses=told(404, 410, answer=REPORT))
+def report(path: JobPath, query: ReportQuery) -> Response:
+    """What became of every recording of an enrollment, as JSON or CSV; also while it runs."""
+    job = own(path.job_id)
+    found = Report.of(Outcome.from_dict(entry) for entry in services().client.long_jobs.report(job.id))
+    csv = query.format == "csv"
+    response = Response(found.to_csv() if csv else found.to_json(), mimetype="text/csv" if csv else "application/json")
+    response.headers["Content-Disposition"] = f"attachment; filename=report-{job.id}.{query.format}"
+    return response
+
+
+def _source() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The path that the request names, or the archive that it carries; and the options.
+
+    Raises `Malformed`, `TooLarge`, `UnsupportedAudio` for a body of another type.
+    """
+    request.max_content_length = services().settings.max_upload_bytes
+    kind = request.mimetype
+    if kind == "application/json":
+        try:
+            body = EnrollmentBody(**json_object(request.get_data(cache=True)))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise Malformed(f"{where}: {first['msg']}", where=where) from None
+        return {"path": body.path}, body.options
+    if kind == "multipart/form-data":
+        files = request.files.getlist("archive")
+        if len(files) != 1:
+            raise Malformed(f"the form has {len(files)} files named 'archive'; one is wanted", key="archive")
+        return {"archive": _filled(files[0].read())}, {}
+    if kind in ARCHIVE_TYPES:
+        return {"archive": _filled(request.get_data(cache=True))}, {}
+    raise UnsupportedAudio(
+        f"a body of type {kind or 'none'!r}; application/json with a path, or a zip or tar archive is taken",
+        content_type=kind,
+    )
+
+
+def _filled(data: bytes) -> bytes:
+    if not data:
+        raise Malformed("the archive is empty (0 bytes)")
+    return data

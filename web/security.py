@@ -1,0 +1,171 @@
+"""Who may do what: keys and their scopes, checked before any view; request ids, headers, and the refusal to be open."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+
+from flask import Flask, Response, g, request
+
+from speaker_tasks.apikeys import ADMIN, ANYONE, ENROLL, READ, RECOGNIZE, Caller, KeyRing
+from speaker_tasks.errors import ConfigurationError, Forbidden, NotFound, Unauthorized
+from speaker_tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/")
+LEGACY_SCOPES = {
+    "/speaker": RECOGNIZE,
+    "/SpeakerFeats": RECOGNIZE,
+    "/GetSpeakerList": READ,
+    "/InitSpeakerFeats": ADMIN,
+    "/ModifyFeatsMode": ADMIN,
+    "/ModifyFeatsCustom": ADMIN,
+}
+RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("/v1/identify", (RECOGNIZE,), (RECOGNIZE,)),
+    ("/v1/verify", (RECOGNIZE,), (RECOGNIZE,)),
+    ("/v1/embed", (RECOGNIZE,), (RECOGNIZE,)),
+    ("/v1/compare", (RECOGNIZE,), (RECOGNIZE,)),
+    ("/v1/jobs", (READ, RECOGNIZE, ENROLL), (RECOGNIZE, ENROLL)),
+    ("/v1/audit", (ADMIN,), (ADMIN,)),
+)
+"""Beginnings of paths with the scopes to read there and to change; everything else: `read` and `admin`."""
+READING = ("GET", "HEAD", "OPTIONS")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+_REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The rules of one application."""
+
+    settings: Settings
+    keys: KeyRing
+
+    @property
+    def legacy(self) -> str:
+        """The older endpoints are `open`, behind a `key`, or `off`."""
+        return ("key" if self.keys else "open") if self.settings.legacy == "auto" else self.settings.legacy
+
+    def check(self) -> Caller:
+        """The caller of the current request. Raises `Unauthorized`, `Forbidden`, `NotFound`."""
+        path = request.path
+        if path in LEGACY_SCOPES and self.legacy == "off":
+            raise NotFound(f"{path} is turned off; see /docs for /v1")
+        if not self.keys:
+            self._not_in_public()
+            return ANYONE
+        free = path in LEGACY_SCOPES and self.legacy == "open"
+        scopes = () if free else needed_scopes(request.method, path)
+        key = given_key()
+        caller = self.keys.caller(key) if key else None
+        if not scopes:
+            return caller or Caller("anyone", frozenset())
+        if caller is None:
+            told = "the key is not known" if key else "a key is wanted: `Authorization: Bearer KEY` or `X-API-Key`"
+            raise Unauthorized(told)
+        if not caller.may(*scopes):
+            raise Forbidden(f"the key {caller.name!r} has not the scope {scopes[0]!r}", scope=scopes[0])
+        return caller
+
+    def _not_in_public(self) -> None:
+        """gunicorn may have been bound elsewhere than the settings say."""
+        listener = request.environ.get("gunicorn.socket")
+        if listener is None or self.settings.open_to_all:
+            return
+        name = listener.getsockname()
+        if isinstance(name, tuple) and is_public(str(name[0])):
+            raise Forbidden("this service has a public address and no keys: set SPEAKER_API_KEYS")
+
+
+def install(app: Flask, settings: Settings) -> Guard:
+    """Check each request before its view. Raises `ConfigurationError` rather than be open to the world."""
+    guard = Guard(settings, KeyRing.of(settings))
+    if is_public(settings.host) and not guard.keys and not settings.open_to_all:
+        raise ConfigurationError(
+            f"SPEAKER_HOST={settings.host} is a public address and there are no keys: set SPEAKER_API_KEYS "
+            "(`speaker-tasks keys new NAME` makes one), or SPEAKER_OPEN_TO_ALL=true to let anyone in"
+        )
+
+    def before() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.caller = Caller("anyone", frozenset())
+        g.caller = guard.check()
+
+    app.before_request(before)
+    app.after_request(_dress)
+    return guard
+
+
+def limited(settings: Settings, guard: Guard) -> bool:
+    """Whether requests are counted: not on a private service without keys."""
+    return bool(settings.rate_limit) and (bool(guard.keys) or is_public(settings.host))
+
+
+def needed_scopes(method: str, path: str) -> tuple[str, ...]:
+    """Any of these is enough for the request; none is needed if empty."""
+    if path in OPEN_PATHS or path.startswith("/docs/"):
+        return ()
+    if path in LEGACY_SCOPES:
+        return (LEGACY_SCOPES[path],)
+    reading = method in READING
+    for beginning, read, change in RULES:
+        if path == beginning or path.startswith(beginning + "/"):
+            return read if reading else change
+    if path.endswith("/enrollments"):
+        return (ENROLL,)
+    return (READ,) if reading else (ADMIN,)
+
+
+def given_key() -> str:
+    """The key of the current request, or nothing."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
+
+
+def caller() -> Caller:
+    """Who asks in the current request."""
+    found: Caller = g.caller
+    return found
+
+
+def request_id() -> str:
+    """The current request's id, which is in its answer too."""
+    return str(g.get("request_id", ""))
+
+
+def is_public(host: str) -> bool:
+    """Whether others than this machine can reach the address."""
+    if host in {"localhost", ""}:
+        return False
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return True
+
+
+def _dress(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.path.startswith("/docs"):
+        response.headers["Content-Security-Policy"] = DOCS_POLICY
+    if request.path.startswith("/v1/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.status_code == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="speaker-tasks"'
+    response.headers["X-Request-ID"] = request_id()
+    if response.status_code >= 400:
+        logger.info("%s %s %s -> %d", request_id(), request.method, request.path, response.status_code)
+    return response
