@@ -16,7 +16,7 @@ import requests
 
 from speaker_tasks.client import TaskClient
 from speaker_tasks.heartbeat import WorkerRecord
-from speaker_tasks.launcher.server import free_port
+from speaker_tasks.launcher.server import free_port, server_binary
 from speaker_tasks.settings import Settings
 
 FAST: dict[str, Any] = {"heartbeat_seconds": 0.3, "visibility_timeout": 3}
@@ -134,7 +134,7 @@ class Stack:
     def web(self, *, workers: int = 2, threads: int = 8, **environment: str) -> Web:
         """Start gunicorn and wait until it answers."""
         port = free_port()
-        command = [str(PROGRAMS / "gunicorn"), "--worker-class", "gthread", "--no-control-socket"]
+        command = [str(PROGRAMS / "gunicorn"), "--worker-class", "web.patience.PatientWorker", "--no-control-socket"]
         command += ["--workers", str(workers), "--threads", str(threads), "--bind", f"127.0.0.1:{port}", "web.wsgi:app"]
         web = Web(
             self.start("web", command, SPEAKER_WEB_THREADS=str(threads), **environment), f"http://127.0.0.1:{port}"
@@ -154,3 +154,32 @@ class Stack:
         """Stop all that was started, last first."""
         for process in reversed(self.processes):
             process.stop()
+
+
+class RestartableServer:
+    """A server that comes back on the same port with the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--appendonly", "yes", "--save", "", "--logfile", str(self.folder / "server.log")]
+        self.popen = subprocess.Popen(command)
+        client = Stack(self.folder, self.url).client()
+        wait_for("the server", lambda: _answers(client))
+
+    def stop(self) -> None:
+        if self.popen is not None:
+            self.popen.send_signal(signal.SIGTERM)
+            self.popen.wait(10)
+            self.popen = None
+
+
+def _answers(client: TaskClient) -> bool:
+    try:
+        return bool(client.redis.ping())
+    except Exception:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -17,11 +16,10 @@ import requests
 from speaker_tasks.client import TaskClient
 from speaker_tasks.errors import PayloadGone, UnusableAudio
 from speaker_tasks.jobs import JobRecord
-from speaker_tasks.launcher.server import free_port, server_binary
 from speaker_tasks.payloads import Audio
 from speaker_tasks.pulse import STALLED_STATUS
 from tests.integration.sounds import RATE, voice
-from tests.integration.stack import PROGRAMS, Stack, wait_for
+from tests.integration.stack import PROGRAMS, RestartableServer, Stack, wait_for
 
 LONG_SECONDS = 280
 
@@ -191,7 +189,7 @@ def test_a_worker_that_cannot_serve_refuses_in_one_line(stack: Stack, environmen
 
 
 def test_all_recovers_when_redis_restarts(tmp_path: Path) -> None:
-    server = _Restartable(tmp_path)
+    server = RestartableServer(tmp_path)
     server.start()
     stack = Stack(tmp_path, server.url)
     try:
@@ -213,35 +211,6 @@ def test_all_recovers_when_redis_restarts(tmp_path: Path) -> None:
     finally:
         stack.stop()
         server.stop()
-
-
-class _Restartable:
-    """A server that comes back on the same port with the same data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.popen: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--appendonly", "yes", "--save", "", "--logfile", str(self.folder / "server.log")]
-        self.popen = subprocess.Popen(command)
-        client = Stack(self.folder, self.url).client()
-        wait_for("the server", lambda: _answers(client))
-
-    def stop(self) -> None:
-        if self.popen is not None:
-            self.popen.send_signal(signal.SIGTERM)
-            self.popen.wait(10)
-            self.popen = None
-
-
-def _answers(client: TaskClient) -> bool:
-    try:
-        return bool(client.redis.ping())
-    except Exception:
-        return False
 
 
 @pytest.mark.parametrize(
