@@ -10,8 +10,11 @@ import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, jsonify, send_from_directory
 from flask_openapi3 import Info, OpenAPI
 
+from web import enrollments, questions
 from web.banks import FILE
-from web.questions import BODIES, IDEMPOTENCY_PARAMETER
+from web.questions import IDEMPOTENCY_PARAMETER
+
+BODIES = {**questions.BODIES, "/v1/banks/{name}/enrollments": enrollments.BODY}
 
 blueprint = Blueprint("docs", __name__)
 

@@ -46,6 +46,10 @@ DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsaf
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 
 
+NOBODY = Caller(ANYONE.name, frozenset())
+"""Who has no key where keys are wanted."""
+
+
 @dataclass(frozen=True)
 class Guard:
     """The rules of one application."""
@@ -58,26 +62,29 @@ class Guard:
         """The older endpoints are `open`, behind a `key`, or `off`."""
         return ("key" if self.keys else "open") if self.settings.legacy == "auto" else self.settings.legacy
 
-    def check(self) -> Caller:
-        """The caller of the current request. Raises `Unauthorized`, `Forbidden`, `NotFound`."""
+    def known(self) -> Caller | None:
+        """Whose key the current request has; None without a key, or with one that is not known."""
+        if not self.keys:
+            return ANYONE
+        key = given_key()
+        return self.keys.caller(key) if key else None
+
+    def check(self, caller: Caller | None) -> None:
+        """Raise `Unauthorized`, `Forbidden` or `NotFound` unless the caller may make the current request."""
         path = request.path
         if path in LEGACY_SCOPES and self.legacy == "off":
             raise NotFound(f"{path} is turned off; see /docs for /v1")
         if not self.keys:
             self._not_in_public()
-            return ANYONE
-        free = path in LEGACY_SCOPES and self.legacy == "open"
-        scopes = () if free else needed_scopes(request.method, path)
-        key = given_key()
-        caller = self.keys.caller(key) if key else None
-        if not scopes:
-            return caller or Caller("anyone", frozenset())
+            return
+        scopes = needed_scopes(request.method, path)
+        if not scopes or (path in LEGACY_SCOPES and self.legacy == "open"):
+            return
         if caller is None:
-            told = "the key is not known" if key else "a key is wanted: `Authorization: Bearer KEY` or `X-API-Key`"
+            told = "the key is not known" if given_key() else "a key is wanted: `Authorization: Bearer KEY`"
             raise Unauthorized(told)
         if not caller.may(*scopes):
             raise Forbidden(f"the key {caller.name!r} has not the scope {scopes[0]!r}", scope=scopes[0])
-        return caller
 
     def _not_in_public(self) -> None:
         """gunicorn may have been bound elsewhere than the settings say."""
@@ -101,8 +108,9 @@ def install(app: Flask, settings: Settings) -> Guard:
     def before() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        g.caller = Caller("anyone", frozenset())
-        g.caller = guard.check()
+        known = guard.known()
+        g.caller = known or NOBODY
+        guard.check(known)
 
     app.before_request(before)
     app.after_request(_dress)
