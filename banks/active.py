@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from banks.bank import EMBEDDING_SIZE, Bank, union
+from banks.index import IndexRules, prepare
 from banks.names import ALIASES, ALL, CUSTOM
 from banks.npz import read_npz
 from banks.store import BankStore
@@ -33,8 +34,9 @@ class ActiveMode:
         moring: Path | None = None,
         legacy_model: str = "vgg",
         size: int = EMBEDDING_SIZE,
+        index: IndexRules | None = None,
     ) -> None:
-        self._store, self._size, self._legacy_model = store, size, legacy_model
+        self._store, self._size, self._legacy_model, self._index = store, size, legacy_model, index
         self._files = {name: path for name, path in (("ai", ai), ("moring", moring)) if path is not None}
         self._mode_key = f"{store.prefix}mode"
         self._lock = threading.Lock()
@@ -72,7 +74,7 @@ class ActiveMode:
         with self._lock:
             if self._cached is None or token != self._token:
                 mode = self.mode()
-                self._cached, self._token = (mode, self._bank(mode)), token
+                self._cached, self._token = (mode, self._indexed(self._bank(mode))), token
             return self._cached
 
     def bank(self, name: str | None = None) -> tuple[str, Bank]:
@@ -83,7 +85,8 @@ class ActiveMode:
         with self._lock:
             names = self._store.names() if name in ALIASES else []
             mode = name if name in names else ALIASES.get(name, name)
-            return mode, self._bank(mode)
+            bank = self._bank(mode)
+            return mode, bank if mode == ALL else self._indexed(bank)  # a union that is not kept is not worth one
 
     @staticmethod
     def is_mode(name: str) -> bool:
@@ -147,6 +150,12 @@ class ActiveMode:
         names = list(self._files) or [name for name in self._store.names() if name != CUSTOM]
         self._banks = {name: kept for name, kept in self._banks.items() if name in names}
         return union([self._fresh(name) for name in names], name=ALL, size=self._size)
+
+    def _indexed(self, bank: Bank) -> Bank:
+        """The bank, whose index is on its way if it is to have one."""
+        if self._index is not None:
+            prepare(bank, self._index)
+        return bank
 
     def _fresh(self, name: str) -> Bank:
         """The bank's current version, from memory if it is the one that was read last."""

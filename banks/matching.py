@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from banks.bank import Bank
+from banks.index import index_of
 from speaker_tasks.errors import NotFinite, Unusable
 
 
@@ -47,29 +47,44 @@ def top_k(values: np.ndarray, k: int) -> np.ndarray:
     return chosen[np.lexsort((chosen, -values[chosen]))]
 
 
+def best_rows(bank: Bank, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` best rows of a bank and their exact scores, best first; from the bank's index if it has one.
+
+    Raises as `scores`.
+    """
+    rows = candidate_rows(bank, query, k)
+    if rows is None:
+        found = scores(bank.vectors, query)
+        best = top_k(found, k)
+        return best, found[best]
+    found = scores(bank.vectors[rows], query)
+    best = top_k(found, k)
+    return rows[best], found[best]
+
+
+def candidate_rows(bank: Bank, query: np.ndarray, k: int) -> np.ndarray | None:
+    """The rows that the bank's index names for the `k` best; None where all rows are to be looked at."""
+    index = index_of(bank)
+    return None if index is None else index.rows(query, k)
+
+
 def match(bank: Bank, query: np.ndarray, k: int = 1) -> list[Match]:
     """The `k` best rows of the bank for a query (D,), best first; labels may repeat. Empty for an empty bank."""
     if not len(bank):
         return []
-    found = scores(bank.vectors, query)
-    return [Match(bank.labels[row], float(found[row]), int(row)) for row in top_k(found, k)]
+    rows, found = best_rows(bank, query, k)
+    return [Match(bank.labels[row], float(score), int(row)) for row, score in zip(rows, found, strict=True)]
 
 
 def match_speakers(bank: Bank, query: np.ndarray, k: int = 1) -> list[Match]:
     """The `k` best speakers, each by the best of its rows, best first."""
-    if not len(bank):
+    if not len(bank) or k <= 0:
         return []
-    found = scores(bank.vectors, query)
     wanted = k
     while True:
-        best = _first_of_each(bank.labels, top_k(found, wanted), found)
+        best: dict[str, Match] = {}
+        for one in match(bank, query, wanted):
+            best.setdefault(one.label, one)
         if len(best) >= k or wanted >= len(bank):
-            return best[:k]
-        wanted *= 2
-
-
-def _first_of_each(labels: Sequence[str], rows: np.ndarray, found: np.ndarray) -> list[Match]:
-    best: dict[str, Match] = {}
-    for row in rows:
-        best.setdefault(labels[row], Match(labels[row], float(found[row]), int(row)))
-    return list(best.values())
+            return list(best.values())[:k]
+        wanted *= 4

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from banks.bank import Bank
-from banks.matching import scores, top_k
+from banks.matching import candidate_rows, scores, top_k
 from speaker_tasks.errors import NotFound
 
 _norms: WeakKeyDictionary[Bank, np.ndarray] = WeakKeyDictionary()
@@ -21,20 +21,23 @@ def rank_speakers(bank: Bank, query: np.ndarray, k: int) -> list[tuple[str, floa
     """
     if not len(bank) or k <= 0:
         return []
-    found = cosines(bank, query)
     wanted = k
     while True:
         best: dict[str, float] = {}
-        for row in top_k(found, wanted):
-            best.setdefault(bank.labels[row], float(found[row]))
+        rows = candidate_rows(bank, query, wanted)
+        found = cosines(bank, query, rows)
+        for place in top_k(found, wanted):
+            best.setdefault(bank.labels[place if rows is None else rows[place]], float(found[place]))
         if len(best) >= k or wanted >= len(bank):
             return list(best.items())[:k]
         wanted *= 4
 
 
-def cosines(bank: Bank, query: np.ndarray) -> np.ndarray:
-    """The cosine of a unit vector (D,) with each row of the bank: (N,) float32. Raises what `scores` raises."""
-    return scores(bank.vectors, query) / _lengths(bank)
+def cosines(bank: Bank, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """The cosine of a unit vector (D,) with each row of the bank, or with some: (N,) float32. Raises as `scores`."""
+    if rows is None:
+        return scores(bank.vectors, query) / _lengths(bank)
+    return scores(bank.vectors[rows], query) / _lengths(bank)[rows]
 
 
 def cosine_with(bank: Bank, label: str, query: np.ndarray) -> float:
@@ -42,7 +45,7 @@ def cosine_with(bank: Bank, label: str, query: np.ndarray) -> float:
     rows = [row for row, one in enumerate(bank.labels) if one == label]
     if not rows:
         raise NotFound(f"bank {bank.name!r} has no speaker {label!r}", speaker=label)
-    return float(cosines(bank, query)[rows].max())
+    return float(cosines(bank, query, np.array(rows)).max())
 
 
 def speakers_of(bank: Bank) -> int:

@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     # Banks
     bank_versions: int = Field(default=5, ge=1)
     """Versions of each bank that are kept, the newest among them."""
+    match_storage: Literal["float32", "float16", "int8"] = "float32"
+    """What is read of each row of a bank; anything but float32 needs `faiss`, and halves the time of large banks."""
+    approximate_from: int = Field(default=0, ge=0)
+    """Banks of so many rows and more are searched by an approximate index (`faiss`), exactly rescored; 0: none."""
     snapshots: str | None = None
     """A folder or an `fsspec` URL where each change of a bank is also written as npz, and read from when Redis is
     empty."""

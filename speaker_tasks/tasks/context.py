@@ -8,6 +8,7 @@ import redis
 from celery import Celery
 
 from banks.active import ActiveMode
+from banks.index import IndexRules
 from banks.store import BankStore
 from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.celery_app import redis_client
@@ -46,7 +47,13 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     client = redis_client(settings, connections=settings.concurrency + SPARE_CONNECTIONS)
     keeper = BankKeeper(client, settings)
     banks = keeper.store
-    active = ActiveMode(banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model)
+    active = ActiveMode(
+        banks,
+        ai=settings.ai_bank,
+        moring=settings.moring_bank,
+        legacy_model=settings.legacy_model,
+        index=IndexRules(settings.match_storage, settings.approximate_from),
+    )
     return WorkerContext(
         settings=settings,
         embedder=embedder,
