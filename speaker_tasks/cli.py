@@ -13,14 +13,27 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from speaker_tasks.commands import banks, enroll, evaluate, stack, train, weights, worker
+from speaker_tasks.commands import (
+    banks,
+    calibrate,
+    doctor,
+    enroll,
+    evaluate,
+    jobs,
+    keys,
+    questions,
+    stack,
+    train,
+    weights,
+    worker,
+)
 from speaker_tasks.errors import RedisAway, SpeakerTasksError
 
 app = typer.Typer(
     name="speaker-tasks",
     help="Speaker recognition as a service: enrol people, ask who is speaking.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 
@@ -28,11 +41,19 @@ app.command("up")(stack.up)
 app.command("demo")(stack.demo)
 app.command("flower")(stack.flower)
 app.command("worker")(worker.worker)
+app.command("identify")(questions.identify)
+app.command("verify")(questions.verify)
+app.command("compare")(questions.compare)
 app.command("enroll")(enroll.enroll)
+app.command("calibrate")(calibrate.calibrate)
+app.command("models")(jobs.models)
+app.command("doctor")(doctor.doctor)
 app.command("dictionary")(enroll.dictionary)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.add_typer(banks.app, name="banks")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(weights.app, name="weights")
 
 

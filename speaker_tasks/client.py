@@ -171,3 +171,12 @@ def outcome(job: JobRecord) -> dict[str, Any]:
     if job.result is None:
         raise Conflict(f"job {job.id} was {job.state}", job=job.id, state=job.state)
     return job.result
+
+
+def __getattr__(name: str) -> Any:
+    """`SpeakerTasks` and `AsyncSpeakerTasks`, the HTTP client; `speaker_tasks.http_client` has it without Celery."""
+    if name in {"SpeakerTasks", "AsyncSpeakerTasks"}:
+        from speaker_tasks import http_client
+
+        return getattr(http_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

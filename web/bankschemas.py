@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, model_validator
 
-from web.schemas import Asked
+from web.schemas import MAX_NAME, Asked
 
 MAX_VERSION = 2**31
 
@@ -38,9 +38,9 @@ class BankList(BaseModel):
 class NewBank(Asked):
     """A bank to make: empty, a copy of one, or the union of several."""
 
-    name: str = Field(min_length=1, max_length=200)
-    model: str | None = Field(None, max_length=200, description="Of an empty bank; default: the workers' model.")
-    copy_of: str | None = Field(None, min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=MAX_NAME)
+    model: str | None = Field(None, max_length=MAX_NAME, description="Of an empty bank; default: the workers' model.")
+    copy_of: str | None = Field(None, min_length=1, max_length=MAX_NAME)
     union_of: list[str] | None = Field(None, min_length=1, max_length=100)
 
     @model_validator(mode="after")
@@ -82,13 +82,13 @@ class SpeakerList(BaseModel):
 class BankPath(BaseModel):
     """A bank by its name."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=MAX_NAME)
 
 
 class SpeakerPath(BankPath):
     """A speaker of a bank."""
 
-    speaker: str = Field(min_length=1, max_length=200)
+    speaker: str = Field(min_length=1, max_length=MAX_NAME)
 
 
 class VersionQuery(Asked):
@@ -113,21 +113,21 @@ class RemoveQuery(Asked):
 class ImportQuery(Asked):
     """How to read a bank file."""
 
-    model: str | None = Field(None, min_length=1, max_length=200, description="Of a file that does not say it.")
+    model: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="Of a file that does not say it.")
     replace: bool = Field(False, description="Write a new version of a bank that is there.")
 
 
 class Rename(Asked):
     """A speaker's new name."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=MAX_NAME)
 
 
 class Merge(Asked):
     """Two speakers who are one."""
 
-    speaker: str = Field(min_length=1, max_length=200, description="Whose clips go.")
-    into: str = Field(min_length=1, max_length=200, description="Who gets them.")
+    speaker: str = Field(min_length=1, max_length=MAX_NAME, description="Whose clips go.")
+    into: str = Field(min_length=1, max_length=MAX_NAME, description="Who gets them.")
 
 
 class Rollback(Asked):
@@ -157,7 +157,7 @@ class DiffAnswer(BaseModel):
 class Active(Asked):
     """The bank that is asked where a question names none; `all` is all of them."""
 
-    bank: str = Field(min_length=1, max_length=200)
+    bank: str = Field(min_length=1, max_length=MAX_NAME)
 
 
 class AuditEntry(BaseModel):

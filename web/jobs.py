@@ -19,7 +19,7 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[TAG])
 
 EVENTS = {
     "description": "Server-sent events: `progress` with the job whenever it moved, `end` with the job, then the end.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {"schema": {}}},
 }
 
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_WAIT = 60.0
 MAX_TOP_K = 100
+MAX_NAME = 120
+"""Of banks and speakers, as `banks.names` has it."""
 
 Decision = Literal["match", "unknown", "inconclusive"]
 Reason = Literal[
@@ -28,7 +30,9 @@ class QuestionQuery(Asked):
     wait: float | None = Field(
         None, ge=0, le=MAX_WAIT, allow_inf_nan=False, description="Seconds to wait for the answer; 0: 202 at once."
     )
-    webhook: str | None = Field(None, max_length=2000, description="Where to send the job when it has ended.")
+    webhook: str | None = Field(
+        None, max_length=300, pattern=r"^https?://[!-~]+$", description="Where to send the job when it has ended."
+    )
 
 
 class CompareQuery(QuestionQuery):
@@ -40,15 +44,15 @@ class CompareQuery(QuestionQuery):
 class IdentifyQuery(CompareQuery):
     """What identify takes beside the recording."""
 
-    bank: str | None = Field(None, min_length=1, max_length=200, description="The bank; default: the active one.")
+    bank: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="The bank; default: the active one.")
     top_k: int = Field(5, ge=1, le=MAX_TOP_K, description="Candidates to name.")
 
 
 class VerifyQuery(CompareQuery):
     """What verify takes beside the recording."""
 
-    speaker: str = Field(min_length=1, max_length=200, description="The claimed speaker.")
-    bank: str | None = Field(None, min_length=1, max_length=200, description="The bank; default: the active one.")
+    speaker: str = Field(min_length=1, max_length=MAX_NAME, description="The claimed speaker.")
+    bank: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="The bank; default: the active one.")
 
 
 class Fault(BaseModel):

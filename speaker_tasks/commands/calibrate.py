@@ -1,0 +1,138 @@
+"""`speaker-tasks calibrate BANK`: a bank's own thresholds, from its own clips, leave-one-out.
+
+Each kept clip is tried against its speaker without it, and against all others. Where the two kinds of scores overlap
+too much, or there is too little of them, no number is given, and that is said.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.service import AsJson, show_json
+from speaker_tasks.errors import Unusable
+
+if TYPE_CHECKING:
+    from banks.bank import Bank
+
+MIN_SPEAKERS, MIN_TARGETS, MIN_IMPOSTORS = 5, 20, 200
+MAX_EER = 0.15
+"""With more overlap than this a threshold would turn away too many who are enrolled."""
+NOTHING = 1e-6
+
+
+def calibrate(
+    bank: Annotated[str, typer.Argument(help="The bank.")],
+    dry_run: Annotated[bool, typer.Option(help="Measure, but keep nothing.")] = False,
+    forget: Annotated[bool, typer.Option(help="Back to the model's own thresholds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a bank's own thresholds from its own clips (leave-one-out), and keep them for its questions."""
+    from banks.store import BankStore
+    from speaker_tasks.bankjudge import BankJudges
+    from speaker_tasks.celery_app import redis_client
+
+    client = redis_client(connected_settings())
+    judges, store = BankJudges(client), BankStore(client)
+    if forget:
+        store.version(bank)
+        gone = judges.forget(bank)
+        told = "the model's own thresholds are used again" if gone else "the bank had none of its own"
+        show_json({"bank": bank, "forgotten": gone}) if as_json else console.print(f"{bank}: {told}")
+        return
+    found = fit(store.get(bank, clips=True))
+    if not dry_run:
+        judges.put(bank, found)
+    if as_json:
+        show_json({**found, "kept": not dry_run})
+        return
+    threshold = found["threshold"]
+    console.print(
+        f"{bank}: {found['targets']} trials of one speaker, {found['impostors']} of two; "
+        f"EER {100 * found['eer']:.1f} %\n"
+        f"threshold {threshold:.3f} for {found['speakers']} speakers at 1 % of strangers accepted; "
+        f"{100 * found['rejects']:.1f} % of those enrolled would be turned away\n"
+        + ("nothing kept (--dry-run)" if dry_run else "kept: identify and verify use it from now on"),
+        soft_wrap=True,
+    )
+
+
+def fit(bank: Bank) -> dict[str, Any]:
+    """The bank's operating points and what they were measured on. Raises `Unusable` if they cannot be told."""
+    from speaker_tasks.embedding.calibration import Calibration
+    from speaker_tasks.embedding.metrics import ErrorCurve
+    from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
+
+    scores, target, seconds = leave_one_out(bank)
+    _check_amount(bank, target)
+    curve = ErrorCurve.of(scores[target], scores[~target])
+    eer = curve.eer()
+    if eer > MAX_EER:
+        raise Unusable(
+            f"bank {bank.name!r}: speakers and strangers overlap too much for a threshold: EER {100 * eer:.1f} %, at "
+            f"most {100 * MAX_EER:.0f} % is wanted; look for wrong labels, noise, or clips that are too short",
+            eer=round(eer, 4),
+        )
+    points = OperatingPoints.fit({float(np.median(seconds)): scores[~target]})
+    people = len(set(bank.labels))
+    threshold = points.for_bank(FALSE_ACCEPT_RATE, float(np.median(seconds)), people)
+    operating: dict[str, Any] = points.to_dict()
+    if np.ptp(seconds) > 1.0:
+        operating["calibration"] = Calibration.fit(scores, seconds, target).to_dict()
+    return {
+        "model": bank.model,
+        "version": bank.version,
+        "fitted": datetime.now(UTC).isoformat(timespec="seconds"),
+        "speakers": people,
+        "targets": int(target.sum()),
+        "impostors": int((~target).sum()),
+        "eer": round(eer, 4),
+        "threshold": round(threshold, 4),
+        "rejects": round(float(np.mean(scores[target] < threshold)), 4),
+        "operating": operating,
+    }
+
+
+def leave_one_out(bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines `(K,)` of each clip with each speaker, its own without it; whether it is its own; the clip's seconds."""
+    if bank.clips is None or not len(bank.clips):
+        raise Unusable(f"bank {bank.name!r} keeps no clips: it came from a file that has none; enroll it again")
+    clips = bank.clips
+    sums = np.zeros((len(bank), clips.vectors.shape[1]))
+    np.add.at(sums, clips.owners, clips.vectors * clips.weights[:, None])
+    clean = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), NOTHING)
+    cosines = clips.vectors @ clean.T
+    own = np.arange(len(clips)), clips.owners
+    without = sums[clips.owners] - clips.vectors
+    length = np.linalg.norm(without, axis=1)
+    cosines[own] = np.einsum("kd,kd->k", clips.vectors, without) / np.maximum(length, NOTHING)
+    usable = np.ones(cosines.shape, bool)
+    usable[own] = (length > NOTHING) & (clips.weights == 1)
+    labels = np.array(bank.labels)
+    twins = (labels[clips.owners][:, None] == labels[None, :]) & ~_mask(cosines.shape, own)
+    usable &= ~twins
+    target = _mask(cosines.shape, own)
+    seconds = np.broadcast_to(clips.seconds[:, None], cosines.shape)
+    return cosines[usable], target[usable], np.maximum(seconds[usable], 0.1)
+
+
+def _check_amount(bank: Bank, target: np.ndarray) -> None:
+    people, targets, impostors = len(set(bank.labels)), int(target.sum()), int((~target).sum())
+    if people < MIN_SPEAKERS or targets < MIN_TARGETS or impostors < MIN_IMPOSTORS:
+        raise Unusable(
+            f"bank {bank.name!r} is too small to calibrate: {people} speakers, {targets} clips that can be left out, "
+            f"{impostors} trials of two speakers; {MIN_SPEAKERS}, {MIN_TARGETS} and {MIN_IMPOSTORS} are the least",
+            speakers=people,
+            targets=targets,
+            impostors=impostors,
+        )
+
+
+def _mask(shape: tuple[int, ...], where: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[where] = True
+    return mask
