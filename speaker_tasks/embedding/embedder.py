@@ -66,7 +66,10 @@ class Embedder:
         loaded = load(model, path=weights, data_dir=data_dir)
         cache_dir = data_dir / "compiled" if data_dir else None
         built = make(loaded, device=device, runtime=runtime, precision=precision, threads=threads, cache_dir=cache_dir)
-        return cls(loaded, built)
+        embedder = cls(loaded, built)
+        del loaded
+        machine.give_back()
+        return embedder
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
         """The unit vector of one clip: `(T,)` samples at 16 kHz to `(embedding_size,)` float32.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,22 @@ def has_gpu() -> bool:
     """A cheap look for an NVIDIA GPU that is not masked, so that CPU machines need no framework to find out."""
     masked = os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1")
     return not masked and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be put into a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def give_back() -> None:
+    """Return what loading a model left over to the kernel: once, since `settle` keeps freed memory."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def settle() -> None:

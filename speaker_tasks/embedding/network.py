@@ -24,9 +24,11 @@ BATCH_NORM_EPSILON = 1e-3
 def build(config: NetworkConfig, *, masked: bool = True) -> keras.Model:
     """Build the network of `config` with fresh weights; `weights.load` gives it trained ones.
 
-    Without masks it takes spectrograms alone, all of their frames valid; the variables are the same.
+    Without masks it takes spectrograms alone, all of their frames valid; then Keras may also be set to channels first:
+    spectrograms are `(B, 1, bins, T)`, the variables are the same.
     """
-    spectrogram = keras.Input((config.bins, None, 1), name="spectrogram")
+    first = _channel_axis() == 1
+    spectrogram = keras.Input((1, config.bins, None) if first else (config.bins, None, 1), name="spectrogram")
     frames = keras.Input((), dtype="int32", name="frames") if masked else None
     x, length = _stem(_mask(spectrogram, frames), frames, config)
     block = _bottleneck if config.bottleneck else _basic
@@ -36,16 +38,18 @@ def build(config: NetworkConfig, *, masked: bool = True) -> keras.Model:
             x, length = block(x, length, stage, strides, f"conv{number}_{chr(ord('a') + index)}", first=index == 0)
     if config.final_pool:
         x = layers.MaxPooling2D((3, 1), strides=(2, 1), name="mpool2")(x)
-    rows = x.shape[1]
+    rows = x.shape[2 if first else 1]
     descriptors = layers.Conv2D(config.descriptor_size, (rows, 1), activation="relu", name="x_fc")(x)
     scores = layers.Conv2D(config.clusters + config.ghosts, (rows, 1), name="gvlad_center_assignment")(x)
+    if first:
+        descriptors, scores = layers.Permute((2, 3, 1))(descriptors), layers.Permute((2, 3, 1))(scores)
     x = GhostVLAD(config.clusters, config.ghosts, name="gvlad_pool")(
         [descriptors, scores, length] if masked else [descriptors, scores]
     )
     activation = "relu" if config.relu_embedding else None
     x = layers.Dense(config.embedding_size, activation=activation, name="fc6", dtype="float32")(x)
     x = layers.UnitNormalization(name="embedding", dtype="float32")(x)
-    return keras.Model([spectrogram, frames] if masked else [spectrogram], x, name=config.name)
+    return keras.Model([spectrogram, frames] if masked else spectrogram, x, name=config.name)
 
 
 @keras.saving.register_keras_serializable("speaker_tasks")
@@ -155,7 +159,7 @@ def _bottleneck(x, length, stage: Stage, strides, name: str, *, first: bool):
 
 def _basic(x, length, stage: Stage, strides, name: str, *, first: bool):
     (filters,) = stage.filters
-    changes = first and (strides != (1, 1) or x.shape[-1] != filters)
+    changes = first and (strides != (1, 1) or x.shape[_channel_axis()] != filters)
     shortcut = _conv(x, filters, 1, strides, f"{name}_proj") if changes else x
     length = _after(length, strides[1])
     x = layers.ReLU()(_conv(x, filters, 3, strides, f"{name}_3x3_1"))
@@ -169,11 +173,12 @@ def _basic(x, length, stage: Stage, strides, name: str, *, first: bool):
 
 def _squeeze_and_excite(x, length, reduction: int, name: str):
     """Hu et al., *Squeeze-and-Excitation Networks* (arXiv 1709.01507), with a masked mean."""
-    channels = x.shape[-1]
+    channels = x.shape[_channel_axis()]
     gate = layers.GlobalAveragePooling2D()(x) if length is None else MaskedMean()([x, length])
     gate = layers.Dense(channels // reduction, activation="relu", name=f"{name}_squeeze")(gate)
     gate = layers.Dense(channels, activation="sigmoid", name=f"{name}_excite")(gate)
-    return layers.Multiply()([x, layers.Reshape((1, 1, channels))(gate)])
+    shape = (channels, 1, 1) if _channel_axis() == 1 else (1, 1, channels)
+    return layers.Multiply()([x, layers.Reshape(shape)(gate)])
 
 
 def _conv(x, filters: int, kernel: int, strides, name: str):
@@ -186,7 +191,11 @@ def _conv(x, filters: int, kernel: int, strides, name: str):
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2)(x)
     x = layers.Conv2D(filters, kernel, strides=strides, use_bias=False, name=layer_name)(x)
-    return layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{layer_name}__bn")(x)
+    return layers.BatchNormalization(_channel_axis(), epsilon=BATCH_NORM_EPSILON, name=f"{layer_name}__bn")(x)
+
+
+def _channel_axis() -> int:
+    return 1 if keras.config.image_data_format() == "channels_first" else -1
 
 
 def _after(length, stride: int, *, round_up: bool = True):

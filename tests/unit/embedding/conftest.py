@@ -6,6 +6,8 @@ import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # both runtimes in one process; the process without it has a test of its own
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -14,6 +16,7 @@ import pytest
 
 from speaker_tasks.embedding import network, weights
 from speaker_tasks.embedding.audio import SAMPLE_RATE
+from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.legacy_weights import read_legacy
 from speaker_tasks.embedding.members import COMPACT, VGG, NetworkConfig
 
@@ -47,6 +50,20 @@ def lively_weights(config: NetworkConfig, seed: int = 0) -> weights.Tensors:
                 value = rng.normal(0, 0.2, shape)
         made[variable.path] = value.astype(np.float32)
     return made
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Embedder]:
+    """Gives the embedder of a weights file, a runtime and a precision, one of each for the whole session."""
+    data_dir = tmp_path_factory.mktemp("data")
+
+    @cache
+    def loaded(path: Path, runtime: str = "openvino", precision: str = "f32") -> Embedder:
+        return Embedder.load(
+            path.stem, weights=path, data_dir=data_dir, device="cpu", runtime=runtime, precision=precision
+        )
+
+    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,7 @@ from tests.unit.embedding.conftest import voice
 RUNTIMES = ["openvino", "tensorflow"]
 
 
-@cache
-def load(path: Path, runtime: str, precision: str = "f32") -> Embedder:
-    """One embedder of each kind for the whole session."""
-    return Embedder.load(path.stem, weights=path, device="cpu", runtime=runtime, precision=precision)
+Load = Callable[..., Embedder]
 
 
 @pytest.fixture(params=["compact", "vgg"])
@@ -41,7 +37,7 @@ def voices(seconds: list[float]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_published_network_agrees_with_the_oracle(oracle, vgg_file: Path, runtime: str) -> None:
+def test_the_published_network_agrees_with_the_oracle(load: Load, oracle, vgg_file: Path, runtime: str) -> None:
     embedder = load(vgg_file, runtime)
     waves = [oracle[f"wav{number}"].astype(np.float32) / 32768 for number in range(4)]
     expected = np.stack([oracle[f"emb{number}"] for number in range(4)])
@@ -49,7 +45,7 @@ def test_the_published_network_agrees_with_the_oracle(oracle, vgg_file: Path, ru
     np.testing.assert_allclose(embedder.embed_many(waves), expected, atol=1e-4)  # of four different lengths
 
 
-def test_an_embedder_says_what_it_is(compact_file: Path) -> None:
+def test_an_embedder_says_what_it_is(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     assert (embedder.model, embedder.device, embedder.runtime, embedder.precision) == (
         "compact",
@@ -62,7 +58,7 @@ def test_an_embedder_says_what_it_is(compact_file: Path) -> None:
     assert embedder.warm() > 0
 
 
-def test_different_voices_have_different_unit_vectors(model_file: Path) -> None:
+def test_different_voices_have_different_unit_vectors(load: Load, model_file: Path) -> None:
     vectors = load(model_file, "openvino").embed_many(voices([1.0, 1.5, 2.0]))
     assert vectors.shape == (3, 512)
     assert vectors.dtype == np.float32
@@ -74,7 +70,7 @@ def test_different_voices_have_different_unit_vectors(model_file: Path) -> None:
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(6_400, 40_000), min_size=2, max_size=5), loudest=st.integers(0, 4))
 def test_a_clip_in_a_batch_has_the_vector_it_has_alone(
-    model_file: Path, runtime: str, lengths: list[int], loudest: int
+    load: Load, model_file: Path, runtime: str, lengths: list[int], loudest: int
 ) -> None:
     embedder = load(model_file, runtime)
     clips = voices([length / SAMPLE_RATE for length in lengths])
@@ -84,7 +80,7 @@ def test_a_clip_in_a_batch_has_the_vector_it_has_alone(
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_the_masks_are_what_makes_batches_exact(compact_file: Path) -> None:
+def test_the_masks_are_what_makes_batches_exact(load: Load, compact_file: Path) -> None:
     """Taken for its whole padded length, a clip has another vector: the test above can fail."""
     embedder = load(compact_file, "tensorflow")
     short, long = (next(embedder.spectrograms([clip])) for clip in voices([0.6, 2.4]))
@@ -93,7 +89,7 @@ def test_the_masks_are_what_makes_batches_exact(compact_file: Path) -> None:
     assert np.abs(unmasked[0] - embedder.run([short])[0]).max() > 1e-3
 
 
-def test_what_lies_in_the_padding_does_not_matter(model_file: Path) -> None:
+def test_what_lies_in_the_padding_does_not_matter(load: Load, model_file: Path) -> None:
     embedder = load(model_file, "openvino")
     padded, frames = pad([next(embedder.spectrograms([clip])) for clip in voices([0.6, 1.4])])
     clean = embedder._runtime.embed(padded, frames)
@@ -101,7 +97,7 @@ def test_what_lies_in_the_padding_does_not_matter(model_file: Path) -> None:
     np.testing.assert_allclose(embedder._runtime.embed(padded, frames), clean, atol=1e-5)
 
 
-def test_runtimes_agree_in_f32(model_file: Path) -> None:
+def test_runtimes_agree_in_f32(load: Load, model_file: Path) -> None:
     clips = voices([0.5, 1.3, 2.2])
     vectors = [load(model_file, runtime).embed_many(clips) for runtime in RUNTIMES]
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
@@ -116,7 +112,7 @@ def real_speech(shared_dir: Path) -> list[np.ndarray]:
 
 @pytest.mark.speech
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_bf16_agrees_with_f32_on_real_speech(real_speech: list[np.ndarray], runtime: str) -> None:
+def test_bf16_agrees_with_f32_on_real_speech(load: Load, real_speech: list[np.ndarray], runtime: str) -> None:
     try:
         shipped = find("compact")
     except WeightsMissing:
@@ -128,14 +124,13 @@ def test_bf16_agrees_with_f32_on_real_speech(real_speech: list[np.ndarray], runt
 
 @pytest.mark.speech
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_bf16_agrees_with_f32_for_vgg(vgg_file: Path, real_speech: list[np.ndarray], runtime: str) -> None:
-    """The oracle's made-up scores reach 25, so that single frames decide a cluster: the mean is what is held."""
+def test_bf16_agrees_with_f32_for_vgg(load: Load, vgg_file: Path, real_speech: list[np.ndarray], runtime: str) -> None:
     exact = load(vgg_file, "openvino").embed_many(real_speech)
     fast = load(vgg_file, runtime, "bf16").embed_many(real_speech)
-    assert (exact * fast).sum(axis=1).mean() >= 0.9995
+    assert (exact * fast).sum(axis=1).min() >= 0.9995
 
 
-def test_many_small_batches_keep_the_order(compact_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_small_batches_keep_the_order(load: Load, compact_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = load(compact_file, "openvino")
     clips = voices([1.0, 0.5, 2.0, 0.7, 1.5, 0.9])
     expected = embedder.embed_many(clips)
@@ -143,7 +138,7 @@ def test_many_small_batches_keep_the_order(compact_file: Path, monkeypatch: pyte
     np.testing.assert_allclose(embedder.embed_many(clips), expected, atol=1e-5)
 
 
-def test_threads_share_an_embedder(compact_file: Path) -> None:
+def test_threads_share_an_embedder(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     clips = voices([0.5, 0.8, 1.1, 1.4] * 4)
     with ThreadPoolExecutor(4) as pool:
@@ -164,7 +159,7 @@ def test_long_clips_are_cut_into_windows_of_at_most_ten_seconds(seconds: float, 
     assert list(map(len, in_blocks)) == list(map(len, parts))
 
 
-def test_a_long_clip_is_the_mean_of_its_windows(compact_file: Path) -> None:
+def test_a_long_clip_is_the_mean_of_its_windows(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     sound = np.concatenate(voices([10.0, 6.0, 8.0]))
     parts = np.stack([embedder.embed(part) for part in (sound[:160_000], *np.split(sound[160_000:], 2))])
@@ -172,13 +167,15 @@ def test_a_long_clip_is_the_mean_of_its_windows(compact_file: Path) -> None:
     np.testing.assert_allclose(embedder.embed(sound), mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_blocks_of_a_stream_give_the_same_vector_as_the_whole(compact_file: Path) -> None:
+def test_blocks_of_a_stream_give_the_same_vector_as_the_whole(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     sound = np.concatenate(voices([9.0, 7.0, 8.0]))
     np.testing.assert_allclose(embedder.embed_stream(np.array_split(sound, 9)), embedder.embed(sound), atol=1e-5)
 
 
-def test_two_hours_take_no_more_memory_than_a_minute(compact_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hours_take_no_more_memory_than_a_minute(
+    load: Load, compact_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embedder = load(compact_file, "openvino")
     monkeypatch.setattr(embedder, "run", lambda spectrograms: np.ones((len(spectrograms), 512), np.float32))
     monkeypatch.setattr(embedder, "_front_end", lambda window: window[None, ::1600])
@@ -196,14 +193,14 @@ def test_two_hours_take_no_more_memory_than_a_minute(compact_file: Path, monkeyp
     assert peaks[1] < 1.5 * peaks[0] + (1 << 20)
 
 
-def test_silent_windows_of_a_long_clip_do_not_count(compact_file: Path) -> None:
+def test_silent_windows_of_a_long_clip_do_not_count(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     spoken = voice(10.0)
     with_silence = np.concatenate([spoken, np.zeros(160_000, np.float32)])
     np.testing.assert_allclose(embedder.embed(with_silence), embedder.embed(spoken), atol=1e-6)
 
 
-def test_what_no_voice_can_be_taken_from_is_refused(compact_file: Path) -> None:
+def test_what_no_voice_can_be_taken_from_is_refused(load: Load, compact_file: Path) -> None:
     embedder = load(compact_file, "openvino")
     with pytest.raises(UnusableAudio, match=r"0\.30 s"):
         embedder.embed(voice(0.3))

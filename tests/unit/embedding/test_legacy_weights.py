@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from speaker_tasks import cli
 from speaker_tasks.embedding import legacy_weights, network, weights
-from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.members import VGG
 from speaker_tasks.errors import Unavailable, WeightsMissing, WeightsRefused
 
@@ -83,7 +82,7 @@ def test_other_weights_are_refused_by_their_hash_unless_allowed(legacy_file: Pat
 def test_the_published_file_is_converted_once_and_used(legacy_file: Path, tmp_path: Path) -> None:
     card = legacy_weights.install(tmp_path, legacy_file)
     assert card.details["licence"] == "CC BY 4.0"
-    assert Embedder.load("vgg", data_dir=tmp_path).model_id == card.model_id
+    assert weights.load("vgg", data_dir=tmp_path).card == card
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["vgg.safetensors"]
 
 
