@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     """A weights file of that model; without it the shipped or fetched one is used."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
+    """`auto`: OpenVINO on a CPU, TensorFlow on a GPU."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
+    """`auto`: bf16 where the processor or GPU multiplies it in hardware; TensorFlow on a CPU gains nothing by it."""
     threads: int = Field(default=0, ge=0)
     """Threads of the network on a CPU; 0: all the processors that the process may use."""
 

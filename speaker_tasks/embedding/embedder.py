@@ -23,7 +23,7 @@ FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "vgg": features.vgg_spectrogram,
     "log_mel": features.log_mel,
 }
-WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 30.0}
+WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 20.0}
 """The longest stretch that the network sees at once: what it was trained near, and what bounds the memory."""
 BATCH_FRAMES = {"log_mel": 8_000, "vgg": 4_000}
 """Frames (padding included) that one call of the network takes at most, unless one window has more."""

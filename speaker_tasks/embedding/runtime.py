@@ -98,7 +98,10 @@ class OpenVINORuntime:
 
 
 class TensorFlowRuntime:
-    """The network as one compiled TensorFlow function with free batch and time."""
+    """The network as one compiled TensorFlow function with free batch and time, masked for mixed lengths.
+
+    On a GPU its memory grows as needed, and bf16 is chosen where the GPU has it; on a CPU bf16 gains nothing here.
+    """
 
     name, mixes_lengths = "tensorflow", True
 
