@@ -150,10 +150,25 @@ class JobStore:
         """Say how many pieces of work the job has."""
         self.client.hset(self._key(job_id), "total", total)
 
-    def record(self, job_id: str, key: str, entry: dict[str, Any], *, ok: bool) -> bool:
-        """Add one piece of work to the report and count it; False if `key` was there, which counts nothing twice."""
+    def record(
+        self,
+        job_id: str,
+        key: str,
+        entry: dict[str, Any],
+        *,
+        ok: bool,
+        pipeline: redis.client.Pipeline | None = None,
+    ) -> bool:
+        """Add one piece of work to the report and count it; False if `key` was there, which counts nothing twice.
+
+        With a pipeline it is written when the caller executes it, and False says nothing.
+        """
         keys = [self._key(job_id), self.report_template.format(id=job_id)]
-        return bool(self._record(keys, [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl, time.time()]))
+        values: list[Any] = [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl, time.time()]
+        if pipeline is None:
+            return bool(self._record(keys, values))
+        pipeline.eval(_RECORD, len(keys), *keys, *values)
+        return False
 
     def entries(self, job_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Those entries of the report that are there already, by their keys."""

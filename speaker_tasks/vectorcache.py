@@ -55,13 +55,22 @@ class VectorCache:
         stored: list[Any] = pipe.execute()
         return {key: _unpacked(raw) for key, raw in zip(keys, stored, strict=True) if raw is not None}
 
-    def put(self, key: str, model: str, vector: np.ndarray, measures: Measures) -> None:
-        """Remember a recording's vector."""
+    def put(
+        self,
+        key: str,
+        model: str,
+        vector: np.ndarray,
+        measures: Measures,
+        *,
+        pipeline: redis.client.Pipeline | None = None,
+    ) -> None:
+        """Remember a recording's vector; with a pipeline, when the caller executes it."""
         raw = np.concatenate([np.array(astuple(measures), np.float32), vector.astype(np.float32)]).tobytes()
-        pipe = self.client.pipeline()
+        pipe = self.client.pipeline() if pipeline is None else pipeline
         pipe.hset(self._key(key), model, raw)
         pipe.expire(self._key(key), self.ttl)
-        pipe.execute()
+        if pipeline is None:
+            pipe.execute()
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete what is known of recordings, of all models; gives how many were known."""

@@ -17,6 +17,8 @@ from speaker_tasks.embedding.features import SAMPLE_RATE
 
 FRAME = 480
 """Samples of one frame: 30 ms, the longest that the detector takes."""
+EVERY = 2
+"""The detector hears every second frame, which stands for those up to the next: half the cost."""
 AGGRESSIVENESS = 2
 """0 to 3: how much the detector has to be sure of speech."""
 RANGE_DB = 35.0
@@ -76,13 +78,14 @@ class Meter:
         frames, self._rest = held[: count * FRAME].reshape(count, FRAME), held[count * FRAME :]
         if not count:
             return
-        self._power.append(np.square(frames, dtype=np.float32).mean(axis=1))
-        peak = float(np.abs(frames).max())
+        self._power.append(np.einsum("nf,nf->n", frames, frames) / np.float32(FRAME))
+        heard = frames[::EVERY]
+        peak = max(float(heard.max()), -float(heard.min()))
         gain = min(LEVEL / max(peak, 1e-6), MAX_GAIN)
-        raw = (np.clip(frames * gain, -1, 1) * 32767).astype("<i2").tobytes()
+        raw = (heard * np.float32(gain * 32767)).astype("<i2").tobytes()
         starts = range(0, len(raw), 2 * FRAME)
         voiced = [self._detector.is_speech(raw[start : start + 2 * FRAME], SAMPLE_RATE) for start in starts]
-        self._voiced.append(np.array(voiced, bool))
+        self._voiced.append(np.repeat(np.array(voiced, bool), EVERY)[:count])
 
     def result(self) -> Speech:
         """What all blocks together amount to."""
@@ -104,10 +107,11 @@ class Meter:
 
 def _cut_off(block: np.ndarray) -> int:
     """Samples on a plateau at the block's peak, or at full scale."""
-    size = np.abs(block)
-    peak = float(size.max()) if len(block) else 0.0
+    if not len(block):
+        return 0
+    peak = max(float(block.max()), -float(block.min()))
     if peak < 0.05:
         return 0
-    flat = np.abs(np.diff(block, prepend=block[:1])) <= 1e-4 * peak
-    flat[0] = False
-    return int(np.count_nonzero((flat & (size >= 0.9 * peak)) | (size >= 0.99)))
+    high = np.flatnonzero(np.abs(block[1:]) >= min(0.9 * peak, 0.99)) + 1
+    size, step = np.abs(block[high]), np.abs(block[high] - block[high - 1])
+    return int(np.count_nonzero((step <= 1e-4 * peak) | (size >= 0.99)))

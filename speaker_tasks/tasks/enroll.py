@@ -39,6 +39,8 @@ logger = get_task_logger(__name__)
 
 CHUNK_TASK = "speaker_tasks.enroll_chunk"
 FINISH_TASK = "speaker_tasks.enroll_finish"
+LOOK_SECONDS = 0.1
+"""How often a chunk looks whether it should stand back."""
 
 Step = Callable[[WorkerContext, str, Any], None]
 
@@ -96,7 +98,7 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     if head is None:
         return  # the job has ended meanwhile
     entries = [(one.key, one.entry) for one in todo.values()]
-    for embedded in Run(context).over(entries, lambda: _stand_back(context, job_id)):
+    for embedded in Run(context).over(entries, _StandBack(context, job_id)):
         _record(context, plan, job_id, todo.pop(embedded.key), embedded)
     if context.jobs.get(job_id).over:
         return
@@ -164,10 +166,16 @@ def _request(arguments: dict[str, Any]) -> Request:
 def _record(context: WorkerContext, plan: Plan, job_id: str, one: Numbered, done: Embedded) -> None:
     """Write what became of one recording; its measures lie beside the outcome for the end of the job."""
     outcome = _outcome(context, one.entry, done, force=plan.force)
-    if outcome.enrolled and done.vector is not None:
-        plan.keep_vector(one.key, done.vector)
     told = {**outcome.to_dict(), "clip": done.clip, "measures": asdict(done.measures)}
-    context.jobs.record(job_id, one.key, told, ok=outcome.enrolled)
+    pipe = context.redis.pipeline(transaction=False)  # the vector is written before the outcome that speaks of it
+    if done.vector is not None:
+        if not done.remembered:
+            model = context.embedder.model_id
+            context.keeper.cache.put(done.clip, model, done.vector, done.measures, pipeline=pipe)
+        if outcome.enrolled:
+            plan.keep_vector(one.key, done.vector, pipe)
+    context.jobs.record(job_id, one.key, told, ok=outcome.enrolled, pipeline=pipe)
+    pipe.execute()
 
 
 def _outcome(context: WorkerContext, entry: Entry, done: Embedded, *, force: bool) -> Outcome:
@@ -204,9 +212,18 @@ def _gather(
     return outcomes, clips
 
 
-def _stand_back(context: WorkerContext, job_id: str) -> bool:
-    """Whether the chunk should stop here: someone waits for a recognition, or the job was canceled."""
-    return bool(context.redis.llen(RECOGNIZE_QUEUE)) or context.jobs.get(job_id).over
+class _StandBack:
+    """Whether a chunk should stop here: someone waits for a recognition, or the job was canceled."""
+
+    def __init__(self, context: WorkerContext, job_id: str) -> None:
+        self._context, self._job_id, self._looked = context, job_id, float("-inf")
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        return bool(self._context.redis.llen(RECOGNIZE_QUEUE)) or self._context.jobs.get(self._job_id).over
 
 
 def _all_recorded(context: WorkerContext, job_id: str) -> bool:

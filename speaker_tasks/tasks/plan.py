@@ -114,10 +114,10 @@ class Plan:
         """All recordings, in the order of the manifest."""
         return [one for number in range(head.chunks) for one in self.chunk(number)]
 
-    def keep_vector(self, key: str, vector: np.ndarray) -> None:
-        """Keep a recording's vector (D,)."""
-        self.client.hset(self._vectors_key, key, vector.astype(np.float32).tobytes())
-        self.client.expire(self._vectors_key, self.ttl)
+    def keep_vector(self, key: str, vector: np.ndarray, pipeline: redis.client.Pipeline) -> None:
+        """Keep a recording's vector (D,), when the caller executes the pipeline."""
+        pipeline.hset(self._vectors_key, key, vector.astype(np.float32).tobytes())
+        pipeline.expire(self._vectors_key, self.ttl)
 
     def vectors(self, keys: Sequence[str]) -> list[np.ndarray | None]:
         """The vectors of recordings, None where there is none."""

@@ -48,6 +48,8 @@ class Embedded:
     measures: Measures = field(default_factory=Measures)
     vector: np.ndarray | None = None
     error: SpeakerTasksError | None = None
+    remembered: bool = False
+    """Whether the vector was known from an earlier run."""
     _meter: Meter | None = None
     _parts: list[np.ndarray] = field(default_factory=list)
     _waiting: int = 0
@@ -111,7 +113,7 @@ class Run:
         found = self._context.keeper.cache.get([one.clip], self._context.embedder.model_id).get(one.clip)
         if found is None:
             return False
-        one.vector, one.measures = found.vector, found.measures
+        one.vector, one.measures, one.remembered = found.vector, found.measures, True
         self._ready.append(one)
         return True
 
@@ -197,7 +199,6 @@ class Run:
         heard = one._meter.result()
         one.vector = pool(windows)
         one.measures = Measures(heard.seconds, heard.speech, heard.snr, heard.clipped, gates.agreement(windows))
-        self._context.keeper.cache.put(one.clip, self._context.embedder.model_id, one.vector, one.measures)
         self._ready.append(one)
 
     def _take_ready(self) -> list[Embedded]:
