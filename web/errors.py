@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import redis
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from kombu.exceptions import OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -41,12 +41,12 @@ def answer(error: SpeakerTasksError) -> Response:
 
 def _known(error: SpeakerTasksError) -> Response:
     if error.status >= 500:
-        logger.warning("%s %s: %s", request.method, request.path, error)
+        logger.warning("%s: %s", _what(), error)
     return answer(error)
 
 
 def _redis_away(error: Exception) -> Response:
-    logger.warning("%s %s: Redis: %s", request.method, request.path, error)
+    logger.warning("%s: Redis: %s", _what(), error)
     return answer(RedisAway("the Redis server does not answer", retry_after=RETRY_SECONDS))
 
 
@@ -79,8 +79,13 @@ def _http(error: HTTPException) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    logger.exception("%s %s failed for a reason that is ours", request.method, request.path)
+    logger.exception("%s failed for a reason that is ours", _what())
     return _shape(500, "internal", "internal error", {})
+
+
+def _what() -> str:
+    """The request, as the log names it."""
+    return f"[{g.get('request_id', '-')}] {request.method} {request.path}"
 
 
 def _shape(status: int, code: str, message: str, details: dict[str, Any]) -> Response:

@@ -85,6 +85,8 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
     wait, webhook = asked.pop("wait", shared.settings.wait_seconds), asked.pop("webhook", None)
     if webhook is not None:
         _check_webhook(webhook)
+    if wait:
+        shared.check_workers()
     _check_bank(asked.get("bank"))
     sources = recordings(request, names, shared.settings.max_audio_seconds)
     about = {**asked, "key": caller().name, "request_id": request_id()}

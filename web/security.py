@@ -175,5 +175,5 @@ def _dress(response: Response) -> Response:
         response.headers["WWW-Authenticate"] = 'Bearer realm="speaker-tasks"'
     response.headers["X-Request-ID"] = request_id()
     if response.status_code >= 400:
-        logger.info("%s %s %s -> %d", request_id(), request.method, request.path, response.status_code)
+        logger.info("[%s] %s %s -> %d", request_id(), request.method, request.path, response.status_code)
     return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import redis
 from flask import current_app
@@ -11,12 +12,13 @@ from flask import current_app
 from banks.active import ActiveMode
 from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.client import TaskClient
-from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.errors import NoWorker, SpeakerTasksError
 from speaker_tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = "speaker_tasks"
+BELIEVED_SECONDS = 1.0
 
 
 class Services:
@@ -34,6 +36,15 @@ class Services:
         """Streams of events hold a thread each; the other half of the threads stays free for questions."""
         self._loading = threading.Lock()
         self._loaded = False
+        self._seen_worker = float("-inf")
+
+    def check_workers(self) -> None:
+        """Raise `NoWorker` if nobody with a warm model lives; that someone does is believed for a second."""
+        if time.monotonic() - self._seen_worker < BELIEVED_SECONDS:
+            return
+        if not self.client.workers():
+            raise NoWorker("no worker with a warm model is alive", retry_after=5)
+        self._seen_worker = time.monotonic()
 
     @property
     def active(self) -> ActiveMode:
