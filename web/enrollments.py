@@ -118,6 +118,24 @@ def enroll(path: BankPath, query: EnrollmentQuery) -> Response:
     return accepted(job)
 
 
+class AgainQuery(Asked):
+    """Where to."""
+
+    to: str | None = Field(None, min_length=1, max_length=200, description="Another bank; default: the same one.")
+
+
+@blueprint.post("/banks/<name>/re-enrollments", responses=told(404, 409, 422, answer=JobAnswer, job=True))
+def enroll_again(path: BankPath, query: AgainQuery) -> Response:
+    """Build a bank again from its recordings, under the model that the workers run now."""
+    shared = services()
+    shared.banks.history(path.name)  # raises, before anything is sent
+    bank = clean_bank_name(query.to or path.name)
+    about = {"bank": bank, "source": f"bank {path.name}", "key": caller().name, "request_id": request_id()}
+    mode = "create" if query.to else "rebuild"
+    source = {"bank": path.name}
+    return accepted(shared.client.enroll(about, bank=bank, source=source, mode=mode, force=True))
+
+
 @blueprint.get("/jobs/<job_id>/report", responses=told(404, 410, answer=REPORT))
 def report(path: JobPath, query: ReportQuery) -> Response:
     """What became of every recording of an enrollment, as JSON or CSV; also while it runs."""

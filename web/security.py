@@ -76,6 +76,7 @@ class Guard:
             raise NotFound(f"{path} is turned off; see /docs for /v1")
         if not self.keys:
             self._not_in_public()
+            self._not_from_elsewhere()
             return
         scopes = needed_scopes(request.method, path)
         if not scopes or (path in LEGACY_SCOPES and self.legacy == "open"):
@@ -94,6 +95,11 @@ class Guard:
         name = listener.getsockname()
         if isinstance(name, tuple) and is_public(str(name[0])):
             raise Forbidden("this service has a public address and no keys: set SPEAKER_API_KEYS")
+
+    def _not_from_elsewhere(self) -> None:
+        """A page of another site, open in a browser on this machine, must not change anything here."""
+        if request.method not in READING and request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise Forbidden("a page of another site may not ask a service without keys")
 
 
 def install(app: Flask, settings: Settings) -> Guard:
@@ -132,7 +138,7 @@ def needed_scopes(method: str, path: str) -> tuple[str, ...]:
     for beginning, read, change in RULES:
         if path == beginning or path.startswith(beginning + "/"):
             return read if reading else change
-    if path.endswith("/enrollments"):
+    if path.endswith(("/enrollments", "/re-enrollments")):
         return (ENROLL,)
     return (READ,) if reading else (ADMIN,)
 

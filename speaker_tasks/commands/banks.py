@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ Version = Annotated[int | None, typer.Option(help="A kept version; default: the 
 
 
 @app.command("list")
-def list_banks() -> None:
+def list_banks(as_json: AsJson = False) -> None:
     """All banks: version, model, speakers."""
+    if as_json:
+        for bank in _keeper().overview():
+            show_json(bank)
+        return
     table = Table("bank", "version", "model", "speakers", "created", "source")
     for bank in _keeper().overview():
         cells = (bank[key] for key in ("name", "version", "model", "speakers", "created", "source"))
@@ -32,10 +37,13 @@ def list_banks() -> None:
 
 
 @app.command()
-def show(name: Name, version: Version = None) -> None:
+def show(name: Name, version: Version = None, as_json: AsJson = False) -> None:
     """The speakers of a bank, and its kept versions."""
     keeper = _keeper()
     about = keeper.about(name)
+    if as_json:
+        show_json({**about, "people": keeper.speakers(name, version)})
+        return
     console.print(
         f"bank [bold]{name}[/]: version {version or about['version']} of {about['versions']}, model {about['model']}",
         soft_wrap=True,
@@ -48,10 +56,12 @@ def show(name: Name, version: Version = None) -> None:
 
 @app.command()
 def create(
-    name: Name, model: Annotated[str, typer.Option(help="Id of the model whose vectors it is to hold.")]
+    name: Name,
+    model: Annotated[str, typer.Option(help="Id of the model whose vectors it is to hold.")],
+    as_json: AsJson = False,
 ) -> None:
     """A new bank without speakers."""
-    _done(_keeper().create(name, model))
+    _done(_keeper().create(name, model), as_json)
 
 
 @app.command("import")
@@ -60,9 +70,10 @@ def import_npz(
     name: Name,
     model: Annotated[str | None, typer.Option(help="The model that made it, if the file does not say so.")] = None,
     replace: Annotated[bool, typer.Option(help="Write a new version of a bank that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read an npz file into a bank."""
-    _done(_keeper().import_npz(name, path, model=model, replace_it=replace))
+    _done(_keeper().import_npz(name, path, model=model, replace_it=replace), as_json)
 
 
 @app.command("export")
@@ -73,30 +84,38 @@ def export_npz(name: Name, path: Annotated[Path, typer.Argument(help="The file."
 
 
 @app.command()
-def copy(name: Name, to: Annotated[str, typer.Argument(help="The new bank.")]) -> None:
+def copy(name: Name, to: Annotated[str, typer.Argument(help="The new bank.")], as_json: AsJson = False) -> None:
     """The same bank under another name."""
-    _done(_keeper().copy(name, to))
+    _done(_keeper().copy(name, to), as_json)
 
 
 @app.command()
 def union(
     to: Annotated[str, typer.Argument(help="The new bank.")],
     names: Annotated[list[str], typer.Argument(help="The banks to unite.")],
+    as_json: AsJson = False,
 ) -> None:
     """A new bank of all speakers of others; who is in two of them has the recordings of both."""
-    _done(_keeper().unite(names, to))
+    _done(_keeper().unite(names, to), as_json)
 
 
 @app.command()
-def rename(name: Name, speaker: Speaker, to: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+def rename(
+    name: Name, speaker: Speaker, to: Annotated[str, typer.Argument(help="The new name.")], as_json: AsJson = False
+) -> None:
     """Give a speaker another name."""
-    _done(_keeper().rename(name, speaker, to))
+    _done(_keeper().rename(name, speaker, to), as_json)
 
 
 @app.command()
-def merge(name: Name, speaker: Speaker, into: Annotated[str, typer.Argument(help="Who gets the recordings.")]) -> None:
+def merge(
+    name: Name,
+    speaker: Speaker,
+    into: Annotated[str, typer.Argument(help="Who gets the recordings.")],
+    as_json: AsJson = False,
+) -> None:
     """Make one speaker of two."""
-    _done(_keeper().merge(name, speaker, into))
+    _done(_keeper().merge(name, speaker, into), as_json)
 
 
 @app.command()
@@ -106,10 +125,11 @@ def remove(
     purge: Annotated[
         bool, typer.Option("--purge", help="From every version, the snapshot and the caches too.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a speaker. Earlier versions keep it for a rollback, unless it is purged."""
     keeper = _keeper()
-    _done(keeper.purge(name, speaker) if purge else keeper.remove(name, speaker))
+    _done(keeper.purge(name, speaker) if purge else keeper.remove(name, speaker), as_json)
 
 
 @app.command()
@@ -123,9 +143,13 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
 
 
 @app.command()
-def rollback(name: Name, to: Annotated[int | None, typer.Option(help="Default: the version before.")] = None) -> None:
+def rollback(
+    name: Name,
+    to: Annotated[int | None, typer.Option(help="Default: the version before.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Make an earlier version the newest again."""
-    _done(_keeper().rollback(name, to))
+    _done(_keeper().rollback(name, to), as_json)
 
 
 @app.command()
@@ -133,9 +157,13 @@ def diff(
     name: Name,
     before: Annotated[int | None, typer.Option(help="Default: the version before the last.")] = None,
     after: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """What changed between two versions."""
     found = _keeper().diff(name, before, after)
+    if as_json:
+        show_json(found.to_dict())
+        return
     table = Table("change", "speaker", "recordings", "cosine")
     for label in found.added:
         table.add_row("[green]added[/]", label, "", "")
@@ -146,6 +174,23 @@ def diff(
     for change in found.changed:
         table.add_row("changed", change.label, f"{change.count_before} -> {change.count_after}", f"{change.cosine:.4f}")
     console.print(table)
+
+
+@app.command("re-enroll")
+def re_enroll(
+    name: Name, to: Annotated[str | None, typer.Option(help="Another bank to write; default: the same one.")] = None
+) -> None:
+    """Build a bank again from its recordings, under the model that the workers run now."""
+    from speaker_tasks.client import TaskClient
+    from speaker_tasks.commands.enroll import follow, refuse
+
+    client = TaskClient(connected_settings())
+    about = {"bank": to or name, "source": f"bank {name}"}
+    mode = "create" if to else "rebuild"
+    job = follow(client, client.enroll(about, bank=to or name, source={"bank": name}, mode=mode, force=True))
+    refuse(job)
+    result = job.result or {}
+    console.print(f"bank [bold]{result['bank']}[/] is at version {result['version']}, model {result['model']}")
 
 
 @app.command()
@@ -162,7 +207,10 @@ def _keeper() -> BankKeeper:
     return BankKeeper(redis_client(settings), settings)
 
 
-def _done(change: Change) -> None:
+def _done(change: Change, as_json: bool) -> None:
+    if as_json:
+        show_json(change.to_dict())
+        return
     for warning in change.warnings:
         console.print(f"[yellow]{warning}[/]", soft_wrap=True)
     console.print(f"bank [bold]{change.bank}[/] is at version {change.version}")

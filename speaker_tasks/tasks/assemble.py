@@ -17,7 +17,8 @@ from speaker_tasks.errors import Conflict, Unusable
 from speaker_tasks.tasks.plan import Head, Numbered, Request
 from speaker_tasks.vectorcache import Measures
 
-MODES = ("create", "add", "replace")
+MODES = ("create", "add", "replace", "rebuild")
+"""`rebuild` gives the whole bank anew, also under another model."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def each_once(clips: list[Clip], *, force: bool) -> tuple[list[Clip], dict[str, 
 
 def check(store: BankStore, request: Request, model: str) -> None:
     """Refuse, before any work, an enrollment that could not be written. Raises `Conflict`, `ModelMismatch`."""
-    if request.bank not in store.names():
+    if request.bank not in store.names() or request.mode == "rebuild":
         return
     if request.mode == "create":
         raise _there_is_one(request.bank)
@@ -95,7 +96,7 @@ def change(before: Bank | None, head: Head, clips: list[Clip], model: str) -> Ba
     """The bank after the enrollment. Raises `Conflict`, `ModelMismatch`."""
     labels = tuple(dict.fromkeys(clip.entry.speaker for clip in clips))
     columns = _columns(clips, labels)
-    if before is None:
+    if before is None or head.request.mode == "rebuild":
         return editing.new(labels, columns, model, size=columns.vectors.shape[1])
     if head.request.mode == "create":
         raise _there_is_one(before.name)

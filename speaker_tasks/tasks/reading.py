@@ -8,10 +8,12 @@ from pathlib import Path
 
 import orjson
 
+from banks.bank import Bank
 from enrollment import archive, folder, sources
 from enrollment.archive import Limits
 from enrollment.manifest import Entry, Manifest
 from enrollment.places import Places, is_url
+from enrollment.report import Outcome, Reason
 from enrollment.roots import inside
 from enrollment.sources import Options
 from speaker_tasks.errors import Malformed, Unusable
@@ -31,7 +33,29 @@ def read_source(context: WorkerContext, request: Request) -> Manifest:
             return Manifest.from_dict(orjson.loads(context.audio.get(key)))
         case {"archive": str(key)}:
             return _of_archive(context, context.audio.get(key))
-    raise Malformed(f"a source is a path, a manifest or an archive; got {sorted(request.source)}")
+        case {"bank": str(name)}:
+            return of_bank(context.banks.get(name, clips=True))
+    raise Malformed(f"a source is a path, a manifest, an archive or a bank; got {sorted(request.source)}")
+
+
+def of_bank(bank: Bank) -> Manifest:
+    """The recordings that a bank was made of, as far as it knows where they lie; the others are named.
+
+    Raises `Unusable` for a bank that kept no clips.
+    """
+    if bank.clips is None:
+        raise Unusable(f"bank {bank.name!r} came without its recordings; enroll them", bank=bank.name)
+    entries, skipped = [], []
+    clips = bank.clips
+    for key, owner, path, span in zip(clips.keys, clips.owners, clips.paths, clips.spans, strict=True):
+        speaker, row = bank.labels[int(owner)], f"clip {key}"
+        if not path:
+            message = "it was uploaded, or came with a bank file, and nobody kept it"
+            skipped.append(Outcome(speaker, "", Reason.MISSING, message, row))
+            continue
+        start, end = span or (None, None)
+        entries.append(Entry(speaker, path, start, None if end is None or end < 0 else end, row))
+    return Manifest.of(entries, skipped, bank.labels)
 
 
 def _of_path(context: WorkerContext, path: str, options: Options) -> Manifest:

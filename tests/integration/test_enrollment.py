@@ -6,6 +6,7 @@ import csv
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,23 @@ def test_names_that_no_bank_may_have_are_refused_before_any_work(
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_bank_is_built_again_from_its_recordings_under_the_workers_model(
+    stack: Stack, store: BankStore, folder: Path
+) -> None:
+    client = stack.client()
+    finished(stack, client.enroll({}, source={"folder": str(folder)}, bank="staff"))
+    before = store.get("staff", clips=True)
+    store.put("staff", replace(before, model="older-0123456789ab", vectors=np.ones_like(before.vectors)))
+    refused = finished(stack, client.enroll({}, source={"folder": str(folder)}, bank="staff"))
+    assert refused.error is not None
+    assert refused.error["code"] == "model_mismatch"
+    job = finished(stack, client.enroll({}, source={"bank": "staff"}, bank="staff", mode="rebuild", force=True))
+    assert job.state == "succeeded", job.error
+    after = store.get("staff", clips=True)
+    assert after.model == before.model
+    np.testing.assert_allclose(after.vectors, before.vectors, atol=1e-5)
+    copy = finished(stack, client.enroll({}, source={"bank": "staff"}, bank="copy", mode="create", force=True))
+    assert copy.state == "succeeded"
+    assert store.get("copy").labels == after.labels
