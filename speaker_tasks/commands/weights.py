@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from speaker_tasks.commands.edge import console, load_settings
+from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import NotFound, WeightsRefused
 
 app = typer.Typer(help="Weights of the models: list them, fetch the published ones.", no_args_is_help=True)
@@ -43,10 +44,15 @@ def fetch(
 
 
 @app.command("list")
-def list_models() -> None:
+def list_models(as_json: AsJson = False) -> None:
     """The models present, with their ids and licences."""
     from speaker_tasks.embedding.weights import read, registered
 
+    if as_json:
+        for name, path in sorted(registered(load_settings().data_dir).items()):
+            card = read(path).card
+            show_json({"model": name, "id": card.model_id, "file": str(path), "licence": card.details.get("licence")})
+        return
     table = Table("model", "id", "licence", "file", box=None)
     for name, path in sorted(registered(load_settings().data_dir).items()):
         try:

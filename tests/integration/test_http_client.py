@@ -151,6 +151,17 @@ class TestCommandLine:
         assert findings["Redis"]["state"] == findings["workers"]["state"] == findings["web"]["state"] == "ok"
         assert doctor.returncode == (1 if any(one["state"] == "fail" for one in findings.values()) else 0)
 
+    def test_banks_as_json(self, stack: Stack, shared_web: Web, people: Path) -> None:
+        listed = [
+            json.loads(line) for line in self.run(stack, shared_web, "banks", "list", "--json").stdout.splitlines()
+        ]
+        assert BANK in {one["name"] for one in listed}
+        shown = json.loads(self.run(stack, shared_web, "banks", "show", BANK, "--json").stdout)
+        assert {one["label"] for one in shown["people"]} == {path.name for path in people.iterdir()}
+        copied = json.loads(self.run(stack, shared_web, "banks", "copy", BANK, "again", "--json").stdout)
+        assert copied == {"bank": "again", "version": 1, "warnings": []}
+        BankStore(stack.client().redis).delete("again")
+
     def test_a_banks_own_thresholds(self, stack: Stack, shared_web: Web, people: Path, client: SpeakerTasks) -> None:
         fitted = self.run(stack, shared_web, "calibrate", BANK, "--json")
         assert fitted.returncode == 0, fitted.stderr

@@ -57,6 +57,13 @@ def test_a_private_address_needs_none(host: str) -> None:
     create_app(Settings(redis_url=URL, host=host))
 
 
+def test_a_page_of_another_site_may_not_use_an_open_service() -> None:
+    client = create_app(Settings(redis_url=URL)).test_client()
+    for path in ("/speaker", "/v1/embed"):
+        assert client.post(path, json={}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert client.post(path, json={}, headers={"Sec-Fetch-Site": "same-origin"}).status_code != 403
+
+
 class TestLegacy:
     def client(self, **settings: str) -> FlaskClient:
         return create_app(Settings(redis_url=URL, **settings)).test_client()  # type: ignore[arg-type]
