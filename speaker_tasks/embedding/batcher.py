@@ -62,8 +62,14 @@ class Batcher:
     def __init__(
         self, embedder: Embedder, *, max_batch: int = 16, max_wait_ms: float = 0.0, max_queue: int = 64
     ) -> None:
-        """At most `max_batch` requests share a call; the first waits `max_wait_ms` for company (0: takes who waits)."""
+        """At most `max_batch` requests share a call; the first waits `max_wait_ms` for company (0: takes who waits).
+
+        Where a call is no quicker for being shared (OpenVINO on a CPU), requests run one by one, in order: in a batch
+        the first would wait for the last.
+        """
         self.embedder = embedder
+        if not embedder.mixes_lengths:
+            max_batch, max_wait_ms = 1, 0.0
         self._max_batch, self._max_wait, self._max_queue = max_batch, max_wait_ms / 1000, max_queue
         self._queue: deque[_Work] = deque()
         self._changed = threading.Condition()

@@ -39,6 +39,7 @@ class Embedder:
         self.model_id = loaded.card.model_id
         self.embedding_size = loaded.config.embedding_size
         self.runtime, self.device, self.precision = runtime.name, runtime.device, runtime.precision
+        self.mixes_lengths = runtime.mixes_lengths
         self._runtime = runtime
         self._lock = threading.Lock()
         self._front_end = FRONT_ENDS[loaded.config.front_end]
@@ -101,7 +102,7 @@ class Embedder:
         """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
         vectors = np.empty((len(spectrograms), self.embedding_size), np.float32)
         lengths = [part.shape[1] for part in spectrograms]
-        for batch in _batches(lengths, self._batch_frames, mixed=self._runtime.mixes_lengths):
+        for batch in _batches(lengths, self._batch_frames, mixed=self.mixes_lengths):
             padded, frames = pad([spectrograms[index] for index in batch])
             with self._lock:
                 vectors[batch] = self._runtime.embed(padded, frames)

@@ -18,6 +18,8 @@ from tests.unit.embedding.conftest import voice
 class SlowEmbedder:
     """Gives each spectrogram's first value, in every place of the vector, when it is let go."""
 
+    mixes_lengths = True
+
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.entered = threading.Event()
@@ -84,6 +86,15 @@ def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowE
     assert (figures.batches, figures.requests, figures.largest_batch, figures.waiting) == (3, 7, 4, 0)
     assert figures.wait_seconds > 0
     assert figures.run_seconds > 0
+
+
+def test_where_sharing_gains_nothing_each_runs_in_its_turn(embedder: SlowEmbedder, start) -> None:
+    embedder.mixes_lengths = False
+    batcher = start(max_batch=4, max_wait_ms=5_000)
+    futures = [batcher.submit(part(number)) for number in range(4)]
+    embedder.gate.set()
+    assert [future.result(4)[0, 0] for future in futures] == [0, 1, 2, 3]
+    assert embedder.calls == [1, 1, 1, 1]
 
 
 def test_the_first_may_wait_a_little_for_company(embedder: SlowEmbedder, start) -> None:
