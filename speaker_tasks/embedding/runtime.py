@@ -134,7 +134,8 @@ def _choose_device(device: str, runtime: str) -> str:
         return "cpu"
     if importlib.util.find_spec("tensorflow") is None:
         if device == "gpu" or runtime == "tensorflow":
-            raise ConfigurationError("TensorFlow is not installed: pip install 'speaker-tasks[gpu]'")
+            extra = "gpu" if device == "gpu" else "tensorflow"
+            raise ConfigurationError(f"TensorFlow is not installed: pip install 'speaker-tasks[{extra}]'")
         return "cpu"
     if device == "cpu" or (device == "auto" and not has_gpu()):
         return "cpu"
