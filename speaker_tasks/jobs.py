@@ -7,20 +7,17 @@ deletion of its audio and the wake-up of the request that waits.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import redis
 
 from speaker_tasks.errors import Gone, NotFound
+from speaker_tasks.jobrecord import JobRecord, State, from_hash, new_id
 
-State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]
-ACTIVE: tuple[State, ...] = ("queued", "running")
+__all__ = ["JobRecord", "JobStore", "State", "new_id"]
 
 REPLY_SECONDS = 60
 """How long an outcome that nobody took lies ready for the request that waits."""
@@ -30,49 +27,6 @@ PAGE = 200
 LOOK_SECONDS = 0.1
 POP_SECONDS = 5.0
 """One blocking read of a longer wait, well under the client's socket timeout."""
-
-
-@dataclass(frozen=True)
-class JobRecord:
-    """One job. Times are seconds since 1970; `result` and `error` are JSON objects, `about` what it was asked to do."""
-
-    id: str
-    kind: str
-    state: State = "queued"
-    created: float = 0.0
-    started: float | None = None
-    finished: float | None = None
-    expires: float | None = None
-    """A job that no worker has started by then is expired."""
-    moved: float | None = None
-    """When a piece of its work was last done."""
-    total: int = 0
-    done: int = 0
-    failed: int = 0
-    about: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether the job has ended, well or not."""
-        return self.state not in ACTIVE
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as the API shows it: times as ISO 8601 in UTC."""
-        shown: dict[str, Any] = {"id": self.id, "kind": self.kind, "state": self.state}
-        shown |= {name: _iso(getattr(self, name)) for name in ("created", "started", "finished")}
-        shown["progress"] = {"total": self.total, "done": self.done, "failed": self.failed, **self._pace()}
-        shown |= {"about": self.about, "result": self.result, "error": self.error}
-        return shown
-
-    def _pace(self) -> dict[str, float]:
-        """Pieces of work a second since the start, and the seconds that the rest takes at that pace."""
-        ready = self.done + self.failed
-        if self.started is None or self.moved is None or not ready:
-            return {}
-        pace = ready / max(self.moved - self.started, 1e-3)
-        return {"per_second": round(pace, 2), "seconds_left": round(max(0, self.total - ready) / pace, 1)}
 
 
 class JobStore:
@@ -121,7 +75,7 @@ class JobStore:
         """The job. Raises `NotFound` for an unknown id, `Gone` for a job that was forgotten."""
         stored: Any = self.client.hgetall(self._key(job_id))
         if stored:
-            return _from_hash(job_id, stored)
+            return from_hash(job_id, stored)
         if self.client.zscore(self.index_key, job_id) is not None:
             raise Gone(f"job {job_id!r} has ended long ago and is forgotten", job=job_id)
         raise NotFound(f"there is no job {job_id!r}", job=job_id)
@@ -140,7 +94,7 @@ class JobStore:
                 pipe.hgetall(self._key(job_id))
             for job_id, stored in zip(page, pipe.execute(), strict=True):
                 if stored:
-                    yield _from_hash(job_id, stored)
+                    yield from_hash(job_id, stored)
 
     def start(self, job_id: str) -> bool:
         """Mark the job as running; False if it has ended, was canceled or is unknown: then there is nothing to do."""
@@ -254,28 +208,6 @@ class JobStore:
 
     def _key(self, job_id: str) -> str:
         return self.key_template.format(id=job_id)
-
-
-def new_id(now: float) -> str:
-    """A job's id: 32 hexadecimal digits that begin with the time in milliseconds, so that ids sort by age."""
-    return f"{int(now * 1000):012x}{secrets.token_hex(10)}"
-
-
-def _from_hash(job_id: str, stored: dict[bytes, bytes]) -> JobRecord:
-    text = {name.decode(): value for name, value in stored.items()}
-    numbers = {
-        name: float(text[name]) for name in ("created", "started", "finished", "expires", "moved") if name in text
-    }
-    counts = {name: int(text[name]) for name in ("total", "done", "failed") if name in text}
-    objects = {name: orjson.loads(text[name]) for name in ("about", "result", "error") if name in text}
-    state: Any = text.get("state", b"queued").decode()
-    if state == "queued" and numbers.get("expires", float("inf")) < time.time():
-        state = "expired"
-    return JobRecord(job_id, text.get("kind", b"").decode(), state, **numbers, **counts, **objects)  # type: ignore[arg-type]
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 _START = """

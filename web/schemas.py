@@ -99,6 +99,7 @@ class Candidate(BaseModel):
     speaker: str
     score: float
     probability: float | None
+    as_norm: float | None = Field(None, description="How far it stands out, if the bank has a cohort.")
 
 
 class Judged(BaseModel):
@@ -146,7 +147,9 @@ class CompareAnswer(Judged):
 
 
 class Progress(BaseModel):
-    """How far a job is."""
+    """How far a job is, and how fast once it is known."""
+
+    model_config = ConfigDict(json_schema_mode_override="validation")
 
     total: int
     done: int
