@@ -7,6 +7,7 @@ Keys (`{prefix}` is `speaker:`):
     {prefix}bank:<name>            the pointer: JSON, the kept versions, newest first
     {prefix}bank:<name>:clips      hash, clip key -> raw float32: shared by all versions, never changed
     {prefix}bank:<name>:clipinfo   hash, clip key -> JSON: seconds, weight, path, span
+    {prefix}bank:<name>:cohort     the bank whose speakers its scores are normalised with (AS-norm)
     {prefix}bankdata:<id>:rows     JSON: labels, counts, seconds
     {prefix}bankdata:<id>:vectors  raw float32, at most `PART_ROWS` rows a key (`:vectors:1`, ... follow)
     {prefix}bankdata:<id>:clips    JSON: for each row, the keys of its clips
@@ -224,7 +225,7 @@ class BankStore:
             pipe.set(pointer, json.dumps([asdict(version) for version in wanted], ensure_ascii=False))
             pipe.sadd(self._names_key, name)
         else:
-            pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo")
+            pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo", self.cohort_key(name))
             pipe.srem(self._names_key, name)
 
     def _write(self, name: str, bank: Bank, number: int) -> Version:
@@ -281,6 +282,10 @@ class BankStore:
 
     def _data_key(self, version: Version, what: str) -> str:
         return f"{self.prefix}bankdata:{version.data}:{what}"
+
+    def cohort_key(self, name: str) -> str:
+        """Where the name of a bank's cohort is kept; see `asnorm`."""
+        return f"{self._pointer_key(name)}:cohort"
 
     def _pointer_key(self, name: str) -> str:
         return f"{self.prefix}bank:{name}"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import redis
 
-from banks import editing
+from banks import asnorm, editing
 from banks.bank import EMBEDDING_SIZE, Bank, check_model
 from banks.diff import Diff, diff
 from banks.names import clean_bank_name, clean_label
@@ -74,6 +74,7 @@ class BankKeeper:
             "created": newest.created,
             "source": newest.source,
             "versions": [one.version for one in history],
+            "cohort": asnorm.cohort_name(self.store, name),
         }
 
     def speakers(self, name: str, version: int | None = None) -> list[dict[str, Any]]:
@@ -145,6 +146,13 @@ class BankKeeper:
         """Remove a bank, all its versions and its snapshot; gives warnings. Raises `NotFound`."""
         self.store.delete(name)
         return self._warned(lambda snapshots: snapshots.remove(name))
+
+    def set_cohort(self, name: str, cohort: str | None) -> None:
+        """Tell a bank's scores also as AS-norm against another bank's speakers; None: no more.
+
+        Raises `NotFound`, `ModelMismatch`, and `Unusable` for a cohort that is too small.
+        """
+        asnorm.set_cohort(self.store, name, cohort)
 
     # Speakers
 

@@ -22,6 +22,7 @@ from web.bankschemas import (
     BankAnswer,
     BankList,
     BankPath,
+    CohortOf,
     Deleted,
     DiffAnswer,
     DiffQuery,
@@ -107,6 +108,14 @@ def merge(path: BankPath, body: Merge) -> Response:
 def rollback(path: BankPath, body: Rollback) -> Response:
     """An earlier version again, under a new number."""
     return _done(services().keeper.rollback(path.name, body.version))
+
+
+@blueprint.put("/banks/<name>/cohort", responses=told(404, 409, 422, answer=BankAnswer))
+def cohort(path: BankPath, body: CohortOf) -> Response:
+    """Tell the bank's scores also as AS-norm against another bank's speakers."""
+    keeper = services().keeper
+    keeper.set_cohort(path.name, body.cohort)
+    return jsonify({"bank": keeper.about(path.name)})
 
 
 @blueprint.get("/banks/<name>/diff", responses=told(404, answer=DiffAnswer))

@@ -20,6 +20,7 @@ class Bank(BaseModel):
     created: str
     source: str
     versions: list[int] = Field(description="Those that are kept, newest first.")
+    cohort: str | None = Field(None, description="The bank of other people that scores are normalised with (AS-norm).")
 
 
 class BankAnswer(BaseModel):
@@ -33,6 +34,12 @@ class BankList(BaseModel):
 
     banks: list[Bank]
     active: str
+
+
+class CohortOf(Asked):
+    """A bank of other people, to tell scores as AS-norm; null: no more."""
+
+    cohort: str | None = Field(min_length=1, max_length=200)
 
 
 class NewBank(Asked):

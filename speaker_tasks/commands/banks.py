@@ -176,6 +176,15 @@ def diff(
     console.print(table)
 
 
+@app.command()
+def cohort(
+    name: Name, other: Annotated[str | None, typer.Argument(help="A bank of other people; without it, none.")] = None
+) -> None:
+    """Tell the bank's scores also as AS-norm against the speakers of another bank."""
+    _keeper().set_cohort(name, other)
+    console.print(f"bank [bold]{name}[/]: {f'AS-norm against {other}' if other else 'no AS-norm'}")
+
+
 @app.command("re-enroll")
 def re_enroll(
     name: Name, to: Annotated[str | None, typer.Option(help="Another bank to write; default: the same one.")] = None

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from celery import shared_task
 
+from banks import asnorm
 from banks.bank import Bank, check_model
 from banks.ranking import cosine_with, rank_speakers, speakers_of
 from speaker_tasks.bankjudge import BankJudges
-from speaker_tasks.errors import EmptyBank
+from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.tasks.decision import Decision, Judge
@@ -60,14 +62,15 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
         threshold, near = _threshold(judge, ask, heard, people)
         decided = decision.identify(scores[0], margin, heard.speech_seconds, threshold, near)
         likely = judge.posteriors(scores, heard.speech_seconds, people)
+        standing = _as_norm(context, bank, ranked, heard)
         best = {
             "speaker": ranked[0][0] if decided.outcome == "match" else None,
             "score": round(scores[0], 4),
             "margin": None if margin is None else round(margin, 4),
             "probability": likely[0],
             "candidates": [
-                {"speaker": name, "score": round(score, 4), "probability": probability}
-                for (name, score), probability in zip(ranked[:wanted], likely, strict=False)
+                {"speaker": name, "score": round(score, 4), "probability": probability} | one
+                for (name, score), probability, one in zip(ranked[:wanted], likely, standing, strict=False)
             ],
         }
     return _answer(context, heard, bank, judge, timings) | _decided(decided, threshold) | best
@@ -122,6 +125,24 @@ def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: s
         "model": context.embedder.model_id,
         "timings_ms": timings.to_dict(),
     }
+
+
+def _as_norm(
+    context: WorkerContext, bank: Bank, ranked: Sequence[tuple[str, float]], heard: Heard
+) -> list[dict[str, float]]:
+    """For each ranked speaker `as_norm`, if the bank has a cohort of the same model; else nothing."""
+    name = asnorm.cohort_name(context.banks, bank.name)
+    try:
+        cohort = None if name is None else asnorm.cohort_of(context.active.bank(name)[1], bank)
+    except SpeakerTasksError:
+        cohort = None  # it was deleted, or built again under another model
+    if cohort is None:
+        return [{} for _ in ranked]
+    rows = {label: row for row, label in reversed(list(enumerate(bank.labels)))}
+    enrolled = bank.vectors[[rows[label] for label, _ in ranked]]
+    cosines = np.array([score for _, score in ranked], np.float32)
+    found = asnorm.normalised(cosines, enrolled, heard.vector, cohort)
+    return [{"as_norm": round(float(value), 3)} for value in found]
 
 
 def _bank(context: WorkerContext, ask: Ask) -> Bank:
