@@ -43,7 +43,7 @@ class Identification:
         """From the answer's JSON."""
         return cls(
             **_picked(raw, "decision", "reason", "speaker", "score", "margin", "probability", "threshold"),
-            candidates=tuple(Candidate(**one) for one in raw["candidates"]),
+            candidates=tuple(Candidate(**_picked(one, "speaker", "score", "probability")) for one in raw["candidates"]),
             speech_seconds=raw["speech_seconds"],
             bank=raw["bank"]["name"],
             bank_version=raw["bank"]["version"],
