@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from speaker_tasks.errors import ConfigurationError
 from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
@@ -91,6 +93,8 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     port = free_port()
     command = [server_binary(), "--port", str(port), "--cluster-enabled", "yes", "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        client = redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200))
+        assert client.info("cluster")["cluster_enabled"]
         yield f"redis://127.0.0.1:{port}/0"
         server.terminate()
 
