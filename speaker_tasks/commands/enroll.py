@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict, SpeakerTasksError, TooLarge, Unusable
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def enroll(
             "SPEAKER_DATA_ROOTS, which the workers do not read.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Enroll speakers into a bank, as a job on the queue."""
     from speaker_tasks.client import TaskClient
@@ -79,15 +81,20 @@ def enroll(
     )
     arguments = {"mode": mode.value, "dry_run": dry_run, "force": force}
     job = submit(client, source, bank=bank, options=options, upload=upload, **arguments)
-    if not client.workers():
+    if not as_json and not client.workers():
         console.print("[yellow]no worker is alive yet; the job waits for one[/]")
-    ended = follow(client, job)
+    ended = follow(client, job, quiet=as_json)
     entries = client.long_jobs.report(job.id)
     if report is not None:
         _write_report(report, entries)
-    _print_summary(ended, entries)
+    if as_json:
+        show_json(ended.to_dict())
+    else:
+        _print_summary(ended, entries)
     if ended.state in ("succeeded", "partial") and save is not None and not dry_run:
         _save(client, bank, save)
+        if not as_json:
+            console.print(f"saved to {save}", soft_wrap=True)
     refuse(ended)
 
 
@@ -170,10 +177,10 @@ def _options(
     return {name: value for name, value in given.items() if value not in (None, [])}
 
 
-def follow(client: TaskClient, job: JobRecord) -> JobRecord:
+def follow(client: TaskClient, job: JobRecord, *, quiet: bool = False) -> JobRecord:
     """Show a bar until the job has ended; Ctrl-C cancels the job."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet) as progress:
         bar = progress.add_task("queued", total=None, left="")
         try:
             while not job.over:
@@ -269,4 +276,3 @@ def _save(client: TaskClient, bank: str, path: Path) -> None:
     from banks.store import BankStore
 
     write_npz(path, BankStore(client.redis).get(clean_bank_name(bank), clips=True))
-    console.print(f"saved to {path}")

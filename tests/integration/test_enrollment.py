@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -105,6 +106,13 @@ def test_the_command_line_uploads_what_the_workers_cannot_read_saves_and_reports
         assert stored.files[:2] == ["label", "train_feats"]
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
     assert {row["outcome"] for row in rows} == {"enrolled", "unreadable", "silent", "not_audio"}
+
+
+def test_the_command_line_tells_the_job_as_json(stack: Stack, store: BankStore, folder: Path) -> None:
+    done = enroll(stack, folder, "--bank", "staff", "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    assert (job["state"], job["result"]["enrolled"], job["progress"]["done"]) == ("succeeded", 6, 6)
 
 
 def test_a_speaker_without_a_usable_file_is_an_error_that_names_it(
