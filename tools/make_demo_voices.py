@@ -10,7 +10,6 @@ longer vocal tract does.
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ CLIPS = 5
 
 
 def main(folder: Path) -> None:
-    """Write every clip, then the body of a first request made of one of them."""
+    """Write every clip."""
     spoken = {"cmn": 0, "en": 0}
     for voice in VOICES:
         language = "cmn" if voice.espeak.startswith("cmn") else "en"
@@ -110,7 +109,6 @@ def main(folder: Path) -> None:
             samples = speak(voice, texts[spoken[language]])
             spoken[language] += 1
             write(folder / "speakers" / voice.name / f"{number}.ogg", samples)
-    write_request(folder / "request.json", folder / "speakers" / VOICES[1].name / f"{CLIPS}.ogg")
 
 
 def speak(voice: Voice, text: str) -> np.ndarray:
@@ -135,12 +133,6 @@ def write(path: Path, samples: np.ndarray) -> None:
     """One Ogg Opus file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, RATE, format="OGG", subtype="OPUS", compression_level=OPUS_COMPRESSION)
-
-
-def write_request(path: Path, clip: Path) -> None:
-    """The JSON body of `POST /speaker` for one clip, as README's first request sends it."""
-    samples, _ = soundfile.read(clip, dtype="float32")
-    path.write_text(json.dumps({"speaker": [round(float(value), 4) for value in samples]}, separators=(",", ":")))
 
 
 if __name__ == "__main__":

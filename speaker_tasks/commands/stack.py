@@ -41,13 +41,13 @@ def flower() -> None:
 
 
 def _print_addresses(settings: Settings, ready: dict[str, Any]) -> None:
-    from speaker_tasks.launcher.demo import REQUEST, SPEAKERS
+    from speaker_tasks.launcher.demo import SPEAKERS
     from speaker_tasks.launcher.procfile import flower_url, web_url
 
     lines = [f"\n[bold green]ready[/]  web {web_url(settings)}  flower {flower_url(settings)}  model {ready['model']}"]
     if not _anyone_enrolled(settings):
         lines.append(f"nobody is enrolled yet: speaker-tasks enroll {_short(SPEAKERS)} --bank demo")
-    lines.append(f"curl -s -H 'Content-Type: application/json' -d @{_short(REQUEST)} {web_url(settings)}/speaker\n")
+    lines.append(f"curl -s -F audio=@{_short(SPEAKERS / 'Alice' / '5.ogg')} {web_url(settings)}/v1/identify\n")
     console.print("\n".join(lines), soft_wrap=True)
 
 

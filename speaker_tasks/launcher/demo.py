@@ -35,10 +35,7 @@ from speaker_tasks.launcher.services import Services
 from speaker_tasks.launcher.up import with_redis
 from speaker_tasks.settings import Settings
 
-DEMO = Path(__file__).resolve().parents[2] / "banks" / "demo"
-SPEAKERS = DEMO / "speakers"
-REQUEST = DEMO / "request.json"
-"""The body of `POST /speaker` for one of the demo's clips."""
+SPEAKERS = Path(__file__).resolve().parents[2] / "banks" / "demo" / "speakers"
 STALL_SECONDS = 120.0
 """An enrollment in which not one recording ends for so long is given up."""
 ANSWER_SECONDS = 60.0
@@ -74,7 +71,7 @@ def run_demo(settings: Settings, data: Path | None, console: Console) -> int:
         stop_cleanly_on_sigterm()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speaker-demo-")))
         settings = with_redis(_demo_settings(settings, folder, source), stack)
-        services = stack.enter_context(Services(read_procfile(), environment(settings), folder))
+        services = stack.enter_context(Services(read_procfile(), _without_keys(environment(settings)), folder))
         with console.status("starting web, worker and Flower"):
             ready = wait_until_ready(settings, give_up=services.ended)
         console.print(f"ready in {time.monotonic() - started:.1f} s: model {ready['model']} on {ready['device']}")
@@ -128,6 +125,12 @@ def _demo_settings(settings: Settings, folder: Path, data: Path) -> Settings:
         "flower_port": free_port(),
     }
     return settings.model_copy(update=changes)
+
+
+def _without_keys(variables: dict[str, str]) -> dict[str, str]:
+    """The demo's own web process, on a free loopback port for some seconds, asks its only client for no key."""
+    guards = {"SPEAKER_API_KEYS", "SPEAKER_API_KEYS_FILE", "SPEAKER_LEGACY", "SPEAKER_RATE_LIMIT"}
+    return {name: value for name, value in variables.items() if name not in guards}
 
 
 @contextmanager
