@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import wraps
 from typing import Any
@@ -26,12 +26,12 @@ from enrollment.manifest import Entry
 from enrollment.report import Outcome, Reason, reason_of
 from enrollment.sources import Options
 from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE
-from speaker_tasks.errors import Malformed, SpeakerTasksError, Unavailable, Unusable
+from speaker_tasks.errors import Malformed, PayloadGone, SpeakerTasksError, Unavailable, Unusable
 from speaker_tasks.outbox import Message
 from speaker_tasks.tasks import assemble, judging
 from speaker_tasks.tasks.context import WorkerContext, current
 from speaker_tasks.tasks.plan import Numbered, Plan, Request
-from speaker_tasks.tasks.reading import read_source
+from speaker_tasks.tasks.reading import read_manifest, read_source
 from speaker_tasks.tasks.recordings import PAYLOAD, Embedded, Run
 from speaker_tasks.vectorcache import Measures
 
@@ -56,12 +56,12 @@ def step(work: Step) -> Callable[..., dict[str, Any]]:
         context = current()
         try:
             if not context.jobs.start(job_id):
-                _clean(context, job_id)
+                _clean(context, job_id, arguments)
                 return {"ok": True, "skipped": "the job had ended"}
             error = _attempt(work, context, job_id, arguments)
             if error is not None:
                 context.jobs.finish(job_id, "failed", error=error)
-                _clean(context, job_id)
+                _clean(context, job_id, arguments)
         except (redis.ConnectionError, redis.TimeoutError, Unavailable) as away:
             time.sleep(1)
             raise Reject(f"cannot be done now: {away}", requeue=True) from away
@@ -135,7 +135,7 @@ def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any
     if version is not None:
         result["warnings"] += context.keeper.saved(request.bank)
     context.jobs.finish(job_id, "partial" if result["speakers_without"] else "succeeded", result=result)
-    _clean(context, job_id)
+    _clean(context, job_id, {})
 
 
 def _attempt(work: Step, context: WorkerContext, job_id: str, arguments: Any) -> dict[str, Any] | None:
@@ -231,16 +231,24 @@ def _all_recorded(context: WorkerContext, job_id: str) -> bool:
     return job.done + job.failed >= job.total
 
 
-def _clean(context: WorkerContext, job_id: str) -> None:
+def _clean(context: WorkerContext, job_id: str, arguments: dict[str, Any]) -> None:
     """Delete what only a running enrollment needs: its plan, and bytes that were uploaded for it."""
     plan = _plan(context, job_id)
     head = plan.head()
-    if head is not None:
-        paths = [one.entry.path for one in plan.all(head) if one.entry.path.startswith(PAYLOAD)]
-        uploaded = [path.removeprefix(PAYLOAD) for path in paths]
-        given = [head.request.source[kind] for kind in ("manifest", "archive") if kind in head.request.source]
-        context.audio.delete(*uploaded, *given)
-        plan.forget()
+    source = head.request.source if head is not None else arguments.get("source", {})
+    entries = [one.entry for one in plan.all(head)] if head is not None else _unplanned(context, source)
+    given = [source[kind] for kind in ("manifest", "archive") if kind in source]
+    uploaded = [entry.path.removeprefix(PAYLOAD) for entry in entries if entry.path.startswith(PAYLOAD)]
+    context.audio.delete(*uploaded, *given)
+    plan.forget()
+
+
+def _unplanned(context: WorkerContext, source: dict[str, Any]) -> Sequence[Entry]:
+    """The recordings of an enrollment that ended before it was planned, if they were uploaded."""
+    try:
+        return read_manifest(context, source["manifest"]).entries if "manifest" in source else ()
+    except PayloadGone:
+        return ()
 
 
 def _plan(context: WorkerContext, job_id: str) -> Plan:

@@ -30,12 +30,17 @@ def read_source(context: WorkerContext, request: Request) -> Manifest:
         case {"path": str(path)} | {"folder": str(path)}:
             return _of_path(context, path, options)
         case {"manifest": str(key)}:
-            return Manifest.from_dict(orjson.loads(context.audio.get(key)))
+            return read_manifest(context, key)
         case {"archive": str(key)}:
             return _of_archive(context, context.audio.get(key))
         case {"bank": str(name)}:
             return of_bank(context.banks.get(name, clips=True))
     raise Malformed(f"a source is a path, a manifest, an archive or a bank; got {sorted(request.source)}")
+
+
+def read_manifest(context: WorkerContext, key: str) -> Manifest:
+    """A manifest that was sent along. Raises `PayloadGone`."""
+    return Manifest.from_dict(orjson.loads(context.audio.get(key)))
 
 
 def of_bank(bank: Bank) -> Manifest:

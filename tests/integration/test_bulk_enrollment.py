@@ -200,7 +200,7 @@ class TestUploads:
         rows = list(csv.DictReader(io.StringIO(web.get(answer.headers["Location"] + "/report?format=csv").text)))
         assert [row["row"] for row in rows] == [entry["row"] for entry in report.json()]
 
-    def test_a_zip_bomb_fails_the_job_and_nothing_else(self, web: Web) -> None:
+    def test_a_zip_bomb_fails_the_job_and_nothing_else(self, stack: Stack, web: Web) -> None:
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("Ann/a.wav", bytes(50_000_000))
@@ -208,6 +208,8 @@ class TestUploads:
         answer = web.post("/v1/banks/uploaded/enrollments", data=data.getvalue(), headers=headers)
         job = self.follow(web, answer.headers["Location"])
         assert (job["state"], job["error"]["code"]) == ("failed", "too_large")
+        redis = stack.client().redis
+        wait_for("the upload to go", lambda: not redis.keys("speaker:audio:*"), 10)
 
     @pytest.mark.parametrize(
         ("given", "status"),

@@ -87,7 +87,7 @@ def test_nothing_of_the_job_but_its_record_stays_in_redis(stack: Stack, store: B
     job = finished(stack, client.enroll_manifest(scan(folder).to_dict(), bank="staff"))
     assert job.state == "succeeded"
     wait_for("the plan to go", lambda: not client.redis.keys(f"speaker:enroll:{job.id}*"))
-    assert not client.redis.keys("speaker:audio:*")
+    wait_for("what was uploaded to go", lambda: not client.redis.keys("speaker:audio:*"))
 
 
 def test_the_command_line_uploads_what_the_workers_cannot_read_saves_and_reports(
