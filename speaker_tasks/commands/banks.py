@@ -77,10 +77,15 @@ def import_npz(
 
 
 @app.command("export")
-def export_npz(name: Name, path: Annotated[Path, typer.Argument(help="The file.")], version: Version = None) -> None:
+def export_npz(
+    name: Name,
+    path: Annotated[Path, typer.Argument(help="The file.")],
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
     """Write a bank to an npz file that the first server's readers read too."""
     _keeper().export_npz(name, path, version)
-    console.print(f"saved to {path}", soft_wrap=True)
+    _saved(name, str(path), as_json)
 
 
 @app.command()
@@ -133,11 +138,17 @@ def remove(
 
 
 @app.command()
-def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def delete(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: AsJson = False
+) -> None:
     """Delete a bank with all its versions and its snapshot."""
     if not yes and not typer.confirm(f"Delete bank {name} with all its versions?"):
         raise Conflict("nothing was deleted")
-    for warning in _keeper().delete(name):
+    warnings = list(_keeper().delete(name))
+    if as_json:
+        show_json({"bank": name, "deleted": True, "warnings": warnings})
+        return
+    for warning in warnings:
         console.print(f"[yellow]{warning}[/]")
     console.print(f"bank {name} is deleted")
 
@@ -178,16 +189,23 @@ def diff(
 
 @app.command()
 def cohort(
-    name: Name, other: Annotated[str | None, typer.Argument(help="A bank of other people; without it, none.")] = None
+    name: Name,
+    other: Annotated[str | None, typer.Argument(help="A bank of other people; without it, none.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell the bank's scores also as AS-norm against the speakers of another bank."""
     _keeper().set_cohort(name, other)
+    if as_json:
+        show_json({"bank": name, "cohort": other})
+        return
     console.print(f"bank [bold]{name}[/]: {f'AS-norm against {other}' if other else 'no AS-norm'}")
 
 
 @app.command("re-enroll")
 def re_enroll(
-    name: Name, to: Annotated[str | None, typer.Option(help="Another bank to write; default: the same one.")] = None
+    name: Name,
+    to: Annotated[str | None, typer.Option(help="Another bank to write; default: the same one.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build a bank again from its recordings, under the model that the workers run now."""
     from speaker_tasks.client import TaskClient
@@ -196,16 +214,20 @@ def re_enroll(
     client = TaskClient(connected_settings())
     about = {"bank": to or name, "source": f"bank {name}"}
     mode = "create" if to else "rebuild"
-    job = follow(client, client.enroll(about, bank=to or name, source={"bank": name}, mode=mode, force=True))
+    asked = client.enroll(about, bank=to or name, source={"bank": name}, mode=mode, force=True)
+    job = follow(client, asked, quiet=as_json)
     refuse(job)
     result = job.result or {}
+    if as_json:
+        show_json(result)
+        return
     console.print(f"bank [bold]{result['bank']}[/] is at version {result['version']}, model {result['model']}")
 
 
 @app.command()
-def snapshot(name: Name) -> None:
+def snapshot(name: Name, as_json: AsJson = False) -> None:
     """Write a bank's snapshot now, to the place that SPEAKER_SNAPSHOTS names."""
-    console.print(f"saved to {_keeper().snapshot(name)}", soft_wrap=True)
+    _saved(name, str(_keeper().snapshot(name)), as_json)
 
 
 def _keeper() -> BankKeeper:
@@ -214,6 +236,13 @@ def _keeper() -> BankKeeper:
 
     settings = connected_settings()
     return BankKeeper(redis_client(settings), settings)
+
+
+def _saved(name: str, place: str, as_json: bool) -> None:
+    if as_json:
+        show_json({"bank": name, "saved": place})
+        return
+    console.print(f"saved to {place}", soft_wrap=True)
 
 
 def _done(change: Change, as_json: bool) -> None:

@@ -151,7 +151,7 @@ class TestCommandLine:
         assert findings["Redis"]["state"] == findings["workers"]["state"] == findings["web"]["state"] == "ok"
         assert doctor.returncode == (1 if any(one["state"] == "fail" for one in findings.values()) else 0)
 
-    def test_banks_as_json(self, stack: Stack, shared_web: Web, people: Path) -> None:
+    def test_banks_as_json(self, stack: Stack, shared_web: Web, people: Path, tmp_path: Path) -> None:
         listed = [
             json.loads(line) for line in self.run(stack, shared_web, "banks", "list", "--json").stdout.splitlines()
         ]
@@ -160,7 +160,13 @@ class TestCommandLine:
         assert {one["label"] for one in shown["people"]} == {path.name for path in people.iterdir()}
         copied = json.loads(self.run(stack, shared_web, "banks", "copy", BANK, "again", "--json").stdout)
         assert copied == {"bank": "again", "version": 1, "warnings": []}
-        BankStore(stack.client().redis).delete("again")
+        file = tmp_path / "again.npz"
+        saved = json.loads(self.run(stack, shared_web, "banks", "export", "again", str(file), "--json").stdout)
+        assert saved == {"bank": "again", "saved": str(file)}
+        assert file.stat().st_size > 0
+        deleted = json.loads(self.run(stack, shared_web, "banks", "delete", "again", "--yes", "--json").stdout)
+        assert deleted == {"bank": "again", "deleted": True, "warnings": []}
+        assert "again" not in BankStore(stack.client().redis).names()
 
     def test_a_banks_own_thresholds(self, stack: Stack, shared_web: Web, people: Path, client: SpeakerTasks) -> None:
         fitted = self.run(stack, shared_web, "calibrate", BANK, "--json")
