@@ -43,15 +43,7 @@ def bare(folder: Path) -> dict[str, float]:
     from speaker_tasks.embedding.embedder import Embedder
 
     settings = Settings()
-    embedder = Embedder.load(
-        settings.model,
-        weights=settings.weights,
-        data_dir=settings.data_dir,
-        device=settings.device,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-    )
+    embedder = Embedder.configured(settings)
     started = time.perf_counter()
     clips = [decode(Path(entry.path)) for entry in scan(folder).entries]
     decoded = time.perf_counter() - started

@@ -39,12 +39,4 @@ def save(path: Path, enrolled: Enrolled) -> None:
 def _loaded(settings: Settings) -> Embeds:
     from speaker_tasks.embedding.embedder import Embedder
 
-    return Embedder.load(
-        settings.model,
-        weights=settings.weights,
-        data_dir=settings.data_dir,
-        device=settings.device,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-    )
+    return Embedder.configured(settings)

@@ -118,15 +118,7 @@ def load(app: Celery, settings: Settings, queues: Sequence[str]) -> WorkerRecord
     from speaker_tasks.embedding.embedder import Embedder
     from speaker_tasks.tasks import context
 
-    embedder = Embedder.load(
-        settings.model,
-        weights=settings.weights,
-        data_dir=settings.data_dir,
-        device=settings.device,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-    )
+    embedder = Embedder.configured(settings)
     seconds = embedder.warm()
     logger.warning("model %s on %s is warm: first inference %.2f s", embedder.model_id, embedder.device, seconds)
     built = context.build(app, settings, embedder)

@@ -34,15 +34,7 @@ def evaluate(
     from speaker_tasks.embedding.embedder import Embedder
 
     settings = load_settings(model=model)
-    embedder = Embedder.load(
-        settings.model,
-        weights=settings.weights,
-        data_dir=settings.data_dir,
-        device=settings.device,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-    )
+    embedder = Embedder.configured(settings)
     utterances, skipped = _embed(embedder, folder, settings.max_audio_seconds, quiet=as_json)
     report = _measure(embedder.model_id, utterances, _read_trials(trials, utterances) if trials else None)
     if plots:

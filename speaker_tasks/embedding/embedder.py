@@ -18,6 +18,7 @@ from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
 from speaker_tasks.embedding.runtime import Runtime, make
 from speaker_tasks.embedding.weights import Weights, load
 from speaker_tasks.errors import UnusableAudio
+from speaker_tasks.settings import Settings
 
 FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "vgg": features.vgg_spectrogram,
@@ -71,6 +72,19 @@ class Embedder:
         del loaded
         machine.give_back()
         return embedder
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Embedder:
+        """Load the model that the settings name, as they say. Raises what `load` raises."""
+        return cls.load(
+            settings.model,
+            weights=settings.weights,
+            data_dir=settings.data_dir,
+            device=settings.device,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
         """The unit vector of one clip: `(T,)` samples at 16 kHz to `(embedding_size,)` float32.
