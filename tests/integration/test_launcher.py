@@ -89,9 +89,10 @@ class TestEmbeddedServer:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
-    """The URL of a server in cluster mode."""
+    """The URL of a server in cluster mode. Its bus would take `port + 10000`, which a high port has not."""
     port = free_port()
-    command = [server_binary(), "--port", str(port), "--cluster-enabled", "yes", "--dir", str(tmp_path), "--save", ""]
+    ports = ["--port", str(port), "--cluster-port", str(free_port())]
+    command = [server_binary(), *ports, "--cluster-enabled", "yes", "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         client = redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200))
         assert client.info("cluster")["cluster_enabled"]
