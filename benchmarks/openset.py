@@ -55,9 +55,8 @@ def decide(judge: Judge, bank: list[Person], vector: np.ndarray, speech: float) 
     """The outcome and the best speaker."""
     scores = np.array([person.enrolled @ vector for person in bank])
     best, second = np.argsort(-scores)[:2]
-    threshold = judge.threshold(speech, len(bank))
-    near = 0.0 if threshold is None else judge.near(threshold, speech, len(bank))
-    found = decision.identify(float(scores[best]), float(scores[best] - scores[second]), speech, threshold, near)
+    bar = judge.bar(speech, len(bank))
+    found = decision.identify(float(scores[best]), float(scores[best] - scores[second]), speech, bar)
     return found.outcome, bank[best].name
 
 

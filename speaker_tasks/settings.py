@@ -102,6 +102,11 @@ class Settings(BaseSettings):
     # Banks
     bank_versions: int = Field(default=5, ge=1)
     """Versions of each bank that are kept, the newest among them."""
+    match_margin: float | None = Field(default=None, ge=0, le=2)
+    """Cosine by which the best speaker must be ahead of the next to be a match. Empty: as fitted for the model, by
+    seconds of speech and size of the bank."""
+    match_speech: float | None = Field(default=None, ge=0)
+    """Seconds of speech below which nobody is named. Empty: as fitted for the model."""
     match_storage: Literal["float32", "float16", "int8"] = "float32"
     """What is read of each row of a bank; anything but float32 needs `faiss`, and halves the time of large banks."""
     approximate_from: int = Field(default=0, ge=0)
@@ -113,6 +118,8 @@ class Settings(BaseSettings):
     # The worker
     concurrency: int = Field(default=4, ge=1)
     """Threads that decode, measure and match; the network has one thread of its own."""
+    reserved_threads: int = Field(default=1, ge=0)
+    """More threads, which do recognitions only: bulk work never has all of them."""
     visibility_timeout: int = 30
     """Seconds after which the task of a killed worker is given to another."""
     heartbeat_seconds: float = Field(default=2.0, gt=0)

@@ -111,6 +111,7 @@ class Judged(BaseModel):
     score: float = Field(description="Cosine.")
     probability: float | None = Field(description="Calibrated with the seconds of speech; null without calibration.")
     threshold: float | None
+    least_speech: float = Field(description="Seconds of speech below which nobody is named.")
     calibration: Literal["model", "bank", "none"]
     model: str
     timings_ms: dict[str, float]
@@ -128,6 +129,7 @@ class IdentifyAnswer(Judged, Measured):
 
     speaker: str | None = Field(description="The speaker of a match; null otherwise.")
     margin: float | None = Field(description="To the best other speaker; null if there is none.")
+    least_margin: float = Field(description="The margin that a match needs.")
     candidates: list[Candidate]
     bank: BankUsed
 

@@ -77,7 +77,7 @@ def fit(bank: Bank) -> dict[str, Any]:
             f"most {100 * MAX_EER:.0f} % is wanted; look for wrong labels, noise, or clips that are too short",
             eer=round(eer, 4),
         )
-    points = OperatingPoints.fit({float(np.median(seconds)): scores[~target]})
+    points = OperatingPoints.fit({float(np.median(seconds)): [scores[~target]]})
     people = len(set(bank.labels))
     threshold = points.for_bank(FALSE_ACCEPT_RATE, float(np.median(seconds)), people)
     operating: dict[str, Any] = points.to_dict()

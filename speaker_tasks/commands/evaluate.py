@@ -49,6 +49,7 @@ def _embed(embedder: Embedder, folder: Path, max_seconds: float, *, quiet: bool)
     """All usable clips below the folder, and why the others are not."""
     from speaker_tasks.embedding import audio
     from speaker_tasks.embedding.evaluation import Utterances
+    from speaker_tasks.embedding.speech import measure
 
     entries = folders.scan(folder).entries
     names, speakers, vectors, seconds = [], [], [], []
@@ -63,7 +64,7 @@ def _embed(embedder: Embedder, folder: Path, max_seconds: float, *, quiet: bool)
         names.append(entry.row)
         speakers.append(entry.speaker)
         vectors.append(vector)
-        seconds.append(len(samples) / audio.SAMPLE_RATE)
+        seconds.append(measure(samples).speech)
     if not names:
         raise NotFound(f"no usable recording below {folder}")
     return Utterances(names, np.array(speakers), np.stack(vectors), np.array(seconds)), skipped

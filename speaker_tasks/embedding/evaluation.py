@@ -21,12 +21,17 @@ FALSE_ACCEPT_RATES = (0.05, 0.02, 0.01, 0.005, 0.001)
 
 @dataclass(frozen=True)
 class Utterances:
-    """Embedded clips: `names` and `speakers` of length N, `vectors` (N, D) unit rows, `seconds` (N,) of sound."""
+    """Embedded clips: `names` and `speakers` of length N, `vectors` (N, D) unit rows, `seconds` (N,) of speech."""
 
     names: Sequence[str]
     speakers: np.ndarray
     vectors: np.ndarray
     seconds: np.ndarray
+
+    @classmethod
+    def nameless(cls, speakers: np.ndarray, vectors: np.ndarray, seconds: np.ndarray) -> Utterances:
+        """Clips that nobody will list, named by their numbers."""
+        return cls(list(map(str, range(len(speakers)))), speakers, vectors, seconds)
 
     def where(self, chosen: np.ndarray) -> Utterances:
         """The clips of a boolean mask or an array of indices."""
@@ -44,9 +49,11 @@ class Trials:
     target: np.ndarray
 
     @classmethod
-    def all_pairs(cls, utterances: Utterances) -> Trials:
-        """Every pair of two clips."""
+    def all_pairs(cls, utterances: Utterances, *, fair: np.ndarray | None = None) -> Trials:
+        """Every pair of two clips; of those only what the mask `fair` (N, N) allows, if there is one."""
         left, right = np.triu_indices(len(utterances.speakers), 1)
+        if fair is not None:
+            left, right = left[fair[left, right]], right[fair[left, right]]
         return cls.of_pairs(utterances, left, right, utterances.speakers[left] == utterances.speakers[right])
 
     @classmethod
@@ -54,6 +61,12 @@ class Trials:
         """Pairs by index, `(K,)` each."""
         scores = np.einsum("kd,kd->k", utterances.vectors[left], utterances.vectors[right])
         return cls(scores, np.minimum(utterances.seconds[left], utterances.seconds[right]), target)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Trials]) -> Trials:
+        """The trials of several sets as one."""
+        columns = zip(*((part.scores, part.seconds, part.target) for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
 
     def curve(self) -> ErrorCurve:
         """The error curve; raises ValueError when targets or impostors are missing."""

@@ -67,11 +67,3 @@ class ErrorCurve:
     def _crossing(self) -> int:
         """The first point whose false accepts are no fewer than its false rejects; never the strictest."""
         return int(np.argmax(self.false_accepts >= self.false_rejects))
-
-
-def pair_scores(vectors: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of all pairs of `(N, D)` unit vectors: those of one speaker, and those of two."""
-    rows, columns = np.triu_indices(len(vectors), 1)
-    scores = (vectors @ vectors.T)[rows, columns]
-    same = speakers[rows] == speakers[columns]
-    return scores[same], scores[~same]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, linear_regression
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ FALSE_ACCEPT_RATE = 0.01
 """The share of strangers that may be taken for someone enrolled."""
 RATES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 """False accept rates of one trial at which thresholds are measured."""
+WRONG_NAME_RATE = 0.005
+"""The share of the recordings of those enrolled that may be given another's name."""
+MOST_EER = 0.1
+"""With so little speech that more trials than these are decided wrongly, at the best threshold, nobody is named."""
 LEAST_ACCEPTS = 10
 """A rate is measured only where it means at least so many false accepts; beyond it the tail is extrapolated."""
 STRICTEST_RATE = 1e-7
@@ -35,16 +39,18 @@ class OperatingPoints:
     """A row for each length, a column for each rate."""
 
     @classmethod
-    def fit(cls, trials: Mapping[float, np.ndarray]) -> OperatingPoints:
-        """Measure on impostor scores `(K,)` by seconds of speech. Raises ValueError with too few for two rates."""
-        least = min(len(scores) for scores in trials.values())
-        rates = tuple(rate for rate in RATES if rate * least >= LEAST_ACCEPTS)
-        if len(rates) < 2:
-            raise ValueError(f"{least} impostor trials are too few for a threshold; {LEAST_ACCEPTS / RATES[1]:.0f} do")
+    def fit(cls, trials: Mapping[float, Sequence[np.ndarray]]) -> OperatingPoints:
+        """Measure on impostor scores by seconds of speech: arrays `(K,)`, one a corpus, all of which weigh the same.
+
+        Raises ValueError with too few for two rates.
+        """
         lengths = tuple(sorted(trials))
-        wanted = [1 - rate for rate in rates]
-        rows = tuple(tuple(float(v) for v in np.quantile(trials[length], wanted)) for length in lengths)
-        return cls(lengths, rates, rows)
+        rows = [_reached(trials[length], RATES) for length in lengths]
+        enough = min(sum(accepts >= LEAST_ACCEPTS for _, accepts in row) for row in rows)
+        if enough < 2:
+            least = min(sum(map(len, parts)) for parts in trials.values())
+            raise ValueError(f"{least} impostor trials are too few for a threshold; {LEAST_ACCEPTS / RATES[1]:.0f} do")
+        return cls(lengths, RATES[:enough], tuple(tuple(score for score, _ in row[:enough]) for row in rows))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OperatingPoints:
@@ -78,9 +84,35 @@ class OperatingPoints:
         return self.threshold(trial_rate(rate, speakers), seconds)
 
 
+def least_speech(eers: Mapping[float, float]) -> float:
+    """The seconds of speech from which on the equal error rate is `MOST_EER` at most, given rates by seconds.
+
+    Between two lengths it is interpolated; it is at least the shortest of them, and at most the longest.
+    """
+    seconds = sorted(eers)
+    enough = next((at for at, one in enumerate(seconds) if eers[one] <= MOST_EER), len(seconds) - 1)
+    if enough == 0 or eers[seconds[enough]] > MOST_EER:
+        return float(seconds[enough])
+    short, long = seconds[enough - 1], seconds[enough]
+    share = (eers[short] - MOST_EER) / (eers[short] - eers[long])
+    return round(float(short * (long / short) ** share), 2)
+
+
 def trial_rate(rate: float, speakers: int) -> float:
     """The false accept rate of one trial that gives `rate` for the best of `speakers` independent trials."""
     return max(STRICTEST_RATE, -math.expm1(math.log1p(-rate) / max(1, speakers)))
+
+
+def _reached(parts: Sequence[np.ndarray], rates: Sequence[float]) -> list[tuple[float, int]]:
+    """The score that is reached at each rate, the parts weighing the same, and by how many trials it is."""
+    scores = np.concatenate([*parts, np.zeros(0)])
+    if not len(scores):
+        return []
+    weights = np.concatenate([np.full(len(part), 1 / max(1, len(part))) for part in parts])
+    order = np.argsort(scores)
+    below = np.cumsum(weights[order]) - weights[order] / 2
+    found = np.interp([1 - rate for rate in rates], below / weights.sum(), scores[order])
+    return [(float(one), int(np.count_nonzero(scores > one))) for one in found]
 
 
 def _at_rate(rates: Sequence[float], thresholds: Sequence[float], rate: float) -> float:
@@ -89,6 +121,5 @@ def _at_rate(rates: Sequence[float], thresholds: Sequence[float], rate: float) -
     wanted = normal.inv_cdf(1 - min(max(rate, STRICTEST_RATE), 0.5))
     if wanted <= known[-1]:
         return float(np.interp(wanted, known, thresholds))
-    tail = slice(-3, None)
-    slope = float(np.polyfit(known[tail], thresholds[tail], 1)[0])
+    slope = linear_regression(known[-3:], thresholds[-3:]).slope
     return float(thresholds[-1]) + max(0.0, slope) * (wanted - known[-1])

@@ -8,26 +8,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from speaker_tasks.embedding.calibration import Calibration
-from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
+from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, WRONG_NAME_RATE, OperatingPoints
 
 Outcome = Literal["match", "unknown", "inconclusive"]
 
-MIN_SPEECH_SECONDS = 1.0
-"""With less speech than this nobody is named."""
-MIN_MARGIN = 0.03
-"""The least difference in cosine to the best other speaker."""
+LEAST_SPEECH_SECONDS = 1.0
+"""With less speech than this nobody is named, where the weights' card says nothing of it."""
+MARGIN = 0.03
+"""The least difference in cosine to the best other speaker, where the weights' card says nothing of it."""
+LEAST_MARGIN = 0.01
+"""The margin is never smaller: two who are so near each other are told apart by chance."""
 NEAR_RATE = 0.05
 """Near the threshold is what would pass if so large a share of strangers might."""
 NEAR_BAND = 0.03
 """How near is near where no table of thresholds tells."""
 STRANGER_PRIOR = 0.5
 """The probability, before anything is heard, that the speaker is not enrolled."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked of a score: cosines, and seconds of speech."""
+
+    threshold: float | None
+    """None where nothing is known: then nobody is named."""
+    near: float = 0.0
+    """From here on a score below the threshold is near it."""
+    margin: float = MARGIN
+    """To the best other speaker."""
+    speech: float = LEAST_SPEECH_SECONDS
 
 
 @dataclass(frozen=True)
@@ -38,35 +53,68 @@ class Judge:
     calibration: Calibration | None = None
     source: str = "none"
     """`model`, `bank` or `none`."""
+    margins: OperatingPoints | None = None
+    """How far another enrolled speaker is ahead of the right one, by rate."""
+    least_speech: float = LEAST_SPEECH_SECONDS
+    fixed_margin: float | None = None
+    """A margin of the settings, which goes before `margins`."""
 
     @classmethod
     def of_card(cls, details: Mapping[str, Any]) -> Judge:
         """The model's own; without a table in the card there is no default threshold."""
-        operating = details.get("operating")
-        fitted = (operating or {}).get("calibration") or details.get("calibration")
+        operating = details.get("operating") or {}
+        fitted = operating.get("calibration") or details.get("calibration")
+        margins = operating.get("margins")
         return cls(
             OperatingPoints.from_dict(operating) if operating else None,
             Calibration.from_dict(fitted) if fitted else None,
             "model" if operating else "none",
+            OperatingPoints.from_dict(margins) if margins else None,
+            float(operating.get("least_speech", LEAST_SPEECH_SECONDS)),
         )
 
     @classmethod
     def of_pairs(cls, details: Mapping[str, Any]) -> Judge:
         """The model's own for two recordings, neither of them an enrolled speaker."""
         pairs, fitted = details.get("pairs"), details.get("calibration")
-        return cls(
-            OperatingPoints.from_dict(pairs) if pairs else None,
-            Calibration.from_dict(fitted) if fitted else None,
-            "model" if pairs else "none",
+        return replace(
+            cls.of_card(details),
+            points=OperatingPoints.from_dict(pairs) if pairs else None,
+            calibration=Calibration.from_dict(fitted) if fitted else None,
+            source="model" if pairs else "none",
         )
 
     @classmethod
     def of_bank(cls, fitted: Mapping[str, Any], model: Judge) -> Judge:
-        """A bank's own, as `calibrate` left it; probabilities stay the model's where too little was there to fit."""
+        """A bank's own, as `calibrate` left it; what could not be fitted there stays the model's."""
         operating = fitted["operating"]
         own = operating.get("calibration")
-        points = OperatingPoints.from_dict(operating)
-        return cls(points, Calibration.from_dict(own) if own else model.calibration, "bank")
+        return replace(
+            model,
+            points=OperatingPoints.from_dict(operating),
+            calibration=Calibration.from_dict(own) if own else model.calibration,
+            source="bank",
+        )
+
+    def told(self, *, margin: float | None, least_speech: float | None) -> Judge:
+        """The same, but with what the settings say of margin and speech, where they say something."""
+        return replace(
+            self, fixed_margin=margin, least_speech=self.least_speech if least_speech is None else least_speech
+        )
+
+    def bar(self, seconds: float, speakers: int, asked: float | None = None) -> Bar:
+        """What is asked of a recording with `seconds` of speech in a bank; `asked` is a threshold of the caller's."""
+        threshold = self.threshold(seconds, speakers) if asked is None else asked
+        near = 0.0 if threshold is None else self.near(threshold, seconds, speakers)
+        return Bar(threshold, near, self.margin(seconds, speakers), self.least_speech)
+
+    def margin(self, seconds: float, speakers: int) -> float:
+        """The cosine by which the best speaker must be ahead of the next, so that few get another's name."""
+        if self.fixed_margin is not None:
+            return self.fixed_margin
+        if self.margins is None:
+            return MARGIN
+        return max(LEAST_MARGIN, self.margins.for_bank(WRONG_NAME_RATE, seconds, speakers - 1))
 
     def threshold(self, seconds: float, speakers: int, rate: float = FALSE_ACCEPT_RATE) -> float | None:
         """The cosine to ask for, or None if nothing is known."""
@@ -107,40 +155,36 @@ class Decision:
     message: str
 
 
-def identify(score: float, margin: float | None, speech: float, threshold: float | None, near: float) -> Decision:
+def identify(score: float, margin: float | None, speech: float, bar: Bar) -> Decision:
     """Decide on the best speaker of a bank. `margin` is None if nobody else is enrolled."""
-    if speech < MIN_SPEECH_SECONDS:
-        return _too_little(speech)
-    if threshold is None:
+    if speech < bar.speech:
+        return _too_little(speech, bar)
+    if bar.threshold is None:
         return _uncalibrated()
-    if score >= threshold and (margin is None or margin >= MIN_MARGIN):
-        return Decision("match", "above_threshold", f"score {score:.3f} reaches the threshold {threshold:.3f}")
-    if score >= threshold:
-        text = f"two speakers are alike: the margin is {margin:.3f}, at least {MIN_MARGIN} is wanted"
+    if score >= bar.threshold and margin is not None and margin < bar.margin:
+        text = f"two speakers are alike: the margin is {margin:.3f}, at least {bar.margin:.3f} is wanted"
         return Decision("inconclusive", "small_margin", text)
-    return _below(score, threshold, near)
+    return _by_threshold(score, bar.threshold, bar.near)
 
 
-def verify(score: float, speech: float, threshold: float | None, near: float) -> Decision:
+def verify(score: float, speech: float, bar: Bar) -> Decision:
     """Decide whether a voice is the claimed one, or two recordings are of one voice."""
-    if speech < MIN_SPEECH_SECONDS:
-        return _too_little(speech)
-    if threshold is None:
-        return _uncalibrated()
+    if speech < bar.speech:
+        return _too_little(speech, bar)
+    return _uncalibrated() if bar.threshold is None else _by_threshold(score, bar.threshold, bar.near)
+
+
+def _by_threshold(score: float, threshold: float, near: float) -> Decision:
     if score >= threshold:
         return Decision("match", "above_threshold", f"score {score:.3f} reaches the threshold {threshold:.3f}")
-    return _below(score, threshold, near)
-
-
-def _below(score: float, threshold: float, near: float) -> Decision:
     if score >= near:
         text = f"score {score:.3f} is just below the threshold {threshold:.3f}"
         return Decision("inconclusive", "near_threshold", text)
     return Decision("unknown", "below_threshold", f"score {score:.3f} is below the threshold {threshold:.3f}")
 
 
-def _too_little(speech: float) -> Decision:
-    text = f"{speech:.2f} s of speech; at least {MIN_SPEECH_SECONDS} s are wanted to name anyone"
+def _too_little(speech: float, bar: Bar) -> Decision:
+    text = f"{speech:.2f} s of speech; at least {bar.speech:g} s are wanted to name anyone"
     return Decision("inconclusive", "too_little_speech", text)
 
 

@@ -16,7 +16,7 @@ from speaker_tasks.bankjudge import BankJudges
 from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.context import WorkerContext
-from speaker_tasks.tasks.decision import Decision, Judge
+from speaker_tasks.tasks.decision import Bar, Decision, Judge
 from speaker_tasks.tasks.listening import Heard, Timings, hear
 from speaker_tasks.tasks.running import queued_ms, run_job
 
@@ -59,21 +59,22 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
         ranked = rank_speakers(bank, heard.vector, max(2, wanted))
         scores = [score for _, score in ranked]
         margin = scores[0] - scores[1] if len(scores) > 1 else None
-        threshold, near = _threshold(judge, ask, heard, people)
-        decided = decision.identify(scores[0], margin, heard.speech_seconds, threshold, near)
+        bar = _bar(judge, ask, heard, people)
+        decided = decision.identify(scores[0], margin, heard.speech_seconds, bar)
         likely = judge.posteriors(scores, heard.speech_seconds, people)
         standing = _as_norm(context, bank, ranked, heard)
         best = {
             "speaker": ranked[0][0] if decided.outcome == "match" else None,
             "score": round(scores[0], 4),
             "margin": None if margin is None else round(margin, 4),
+            "least_margin": round(bar.margin, 4),
             "probability": likely[0],
             "candidates": [
                 {"speaker": name, "score": round(score, 4), "probability": probability} | one
                 for (name, score), probability, one in zip(ranked[:wanted], likely, standing, strict=False)
             ],
         }
-    return _answer(context, heard, bank, judge, timings) | _decided(decided, threshold) | best
+    return _answer(context, heard, bank, judge, timings) | _decided(decided, bar) | best
 
 
 def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
@@ -87,11 +88,11 @@ def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: st
     with timings.step("match"):
         judge = _judge(context, bank)
         score = cosine_with(bank, claimed, heard.vector)
-        threshold, near = _threshold(judge, ask, heard, 1)
-        decided = decision.verify(score, heard.speech_seconds, threshold, near)
+        bar = _bar(judge, ask, heard, 1)
+        decided = decision.verify(score, heard.speech_seconds, bar)
         probability = judge.same_speaker(score, heard.speech_seconds)
         found = {"speaker": claimed, "score": round(score, 4), "probability": probability}
-    return _answer(context, heard, bank, judge, timings) | _decided(decided, threshold) | found
+    return _answer(context, heard, bank, judge, timings) | _decided(decided, bar) | found
 
 
 def vector_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str) -> dict[str, Any]:
@@ -111,13 +112,13 @@ def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: s
     timings = _timings(job_id)
     first, second = (hear(context, source, timings) for source in sources)
     with timings.step("match"):
-        judge = Judge.of_pairs(context.embedder.card.details)
+        judge = _as_told(context, Judge.of_pairs(context.embedder.card.details))
         shorter = min((first, second), key=lambda one: one.speech_seconds)
         score = float(first.vector @ second.vector)
-        threshold, near = _threshold(judge, ask, shorter, 1)
-        decided = decision.verify(score, shorter.speech_seconds, threshold, near)
+        bar = _bar(judge, ask, shorter, 1)
+        decided = decision.verify(score, shorter.speech_seconds, bar)
     return {
-        **_decided(decided, threshold),
+        **_decided(decided, bar),
         "score": round(score, 4),
         "probability": judge.same_speaker(score, shorter.speech_seconds),
         "calibration": judge.source,
@@ -156,16 +157,18 @@ def _bank(context: WorkerContext, ask: Ask) -> Bank:
 
 def _judge(context: WorkerContext, bank: Bank) -> Judge:
     """The bank's own thresholds where it has some of this model, else the model's."""
-    model = Judge.of_card(context.embedder.card.details)
+    model = _as_told(context, Judge.of_card(context.embedder.card.details))
     fitted = BankJudges(context.redis).get(bank.name, context.embedder.model_id)
     return Judge.of_bank(fitted, model) if fitted else model
 
 
-def _threshold(judge: Judge, ask: Ask, heard: Heard, people: int) -> tuple[float | None, float]:
+def _as_told(context: WorkerContext, judge: Judge) -> Judge:
+    return judge.told(margin=context.settings.match_margin, least_speech=context.settings.match_speech)
+
+
+def _bar(judge: Judge, ask: Ask, heard: Heard, people: int) -> Bar:
     asked = ask.get("threshold")
-    threshold = judge.threshold(heard.speech_seconds, people) if asked is None else float(asked)
-    near = 0.0 if threshold is None else judge.near(threshold, heard.speech_seconds, people)
-    return threshold, near
+    return judge.bar(heard.speech_seconds, people, None if asked is None else float(asked))
 
 
 def _answer(context: WorkerContext, heard: Heard, bank: Bank, judge: Judge, timings: Timings) -> dict[str, Any]:
@@ -179,12 +182,13 @@ def _answer(context: WorkerContext, heard: Heard, bank: Bank, judge: Judge, timi
     }
 
 
-def _decided(decided: Decision, threshold: float | None) -> dict[str, Any]:
+def _decided(decided: Decision, bar: Bar) -> dict[str, Any]:
     return {
         "decision": decided.outcome,
         "reason": decided.reason,
         "message": decided.message,
-        "threshold": None if threshold is None else round(threshold, 4),
+        "threshold": None if bar.threshold is None else round(bar.threshold, 4),
+        "least_speech": bar.speech,
     }
 
 

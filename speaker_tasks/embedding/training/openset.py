@@ -1,49 +1,101 @@
-"""Open-set measures on held-out speakers: recordings against people enrolled from several, as a bank has them."""
+"""Open-set measures on held-out speakers: probes against people enrolled from several recordings, as in a bank."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from speaker_tasks.embedding.calibration import Calibration
-from speaker_tasks.embedding.operating import OperatingPoints
+from speaker_tasks.embedding.metrics import ErrorCurve
+from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints, least_speech
+from speaker_tasks.embedding.training.probes import Probes
 
 ENROLLED_CLIPS = 3
 """Recordings behind each enrolled vector of the trials."""
-OPERATING_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""Lengths of the recordings that are tried against the enrolled."""
+OPERATING_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds of speech of the probes that are tried against the enrolled."""
 
 
-def model_trials(whole: np.ndarray, tried: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of recordings `tried` `(N, D)` with speakers enrolled from others, and whether it is that speaker.
+@dataclass(frozen=True)
+class ModelTrials:
+    """Probes of a length against enrolled speakers of one corpus: `(P, G)` each, a column for each enrolled vector."""
 
-    Each speaker is enrolled several times, from `ENROLLED_CLIPS` whole recordings `(N, D)` at a time; a recording is
-    never tried against a vector that it is part of. Both results are `(K,)`.
+    scores: np.ndarray
+    target: np.ndarray
+    """Whether it is the probe's speaker."""
+    fair: np.ndarray
+    """Whether the probe shares no recording with those that were enrolled."""
+    speech: np.ndarray
+    """`(P,)` seconds of speech of the probes."""
+
+    @classmethod
+    def of(cls, whole: Probes, probes: Probes) -> ModelTrials:
+        """Each speaker is enrolled several times, from `ENROLLED_CLIPS` whole recordings at a time."""
+        groups = _groups(whole.speakers)
+        means = np.stack([whole.vectors[group].mean(axis=0) for group in groups])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        shared = np.stack([probes.made_of[:, group].any(axis=1) for group in groups], axis=1)
+        owners = np.array([whole.speakers[group[0]] for group in groups])
+        target = probes.speakers[:, None] == owners[None, :]
+        return cls(probes.vectors @ means.T, target, ~shared, probes.speech)
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores, seconds of speech and whether it is the speaker, `(K,)` each, of the fair trials."""
+        seconds = np.broadcast_to(self.speech[:, None], self.scores.shape)
+        return self.scores[self.fair], seconds[self.fair], self.target[self.fair]
+
+    def eer(self) -> float:
+        """The equal error rate of the fair trials."""
+        scores, _, target = self.flat()
+        return ErrorCurve.of(scores[target], scores[~target]).eer()
+
+    def leads(self, threshold: float) -> np.ndarray:
+        """How far other speakers are ahead of the probe's own, `(K,)`: all pairs.
+
+        Who does not reach the threshold would not be named, so what is missing there counts as a lead below zero.
+        """
+        found = [np.zeros(0)]
+        for scores, target, fair in zip(self.scores, self.target, self.fair, strict=True):
+            own, others = scores[fair & target], scores[fair & ~target]
+            lead = others[:, None] - own[None, :]
+            missing = others[:, None] - threshold
+            found.append(np.where(missing >= 0, lead, np.minimum(lead, missing)).ravel())
+        return np.concatenate(found)
+
+
+def operating(trials: Mapping[float, Sequence[ModelTrials]]) -> dict[str, Any]:
+    """The card's entry `operating`, from trials by seconds of speech, one a corpus; each corpus weighs the same.
+
+    Beside the thresholds it holds `margins`, a table of the same kind: how far another enrolled speaker is ahead of the
+    right one, by rate; and `least_speech`, the seconds from which on it is worth deciding.
     """
-    scores, target = [], []
-    for speaker in np.unique(speakers):
-        own = np.flatnonzero(speakers == speaker)
-        for start in range(0, len(own) - ENROLLED_CLIPS + 1, ENROLLED_CLIPS):
-            group = own[start : start + ENROLLED_CLIPS]
-            mean = whole[group].mean(axis=0)
-            others = np.setdiff1d(np.arange(len(speakers)), group)
-            scores.append(tried[others] @ (mean / np.linalg.norm(mean)))
-            target.append(speakers[others] == speaker)
-    return np.concatenate(scores), np.concatenate(target)
-
-
-def operating(trials: Mapping[float, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The card's entry `operating`, from `model_trials` by seconds of speech."""
-    points = OperatingPoints.fit({seconds: scores[~target] for seconds, (scores, target) in trials.items()})
-    scores = np.concatenate([scores for scores, _ in trials.values()])
-    lengths = np.concatenate([np.full(len(scores), seconds) for seconds, (scores, _) in trials.items()])
-    target = np.concatenate([target for _, target in trials.values()])
+    strangers = {seconds: [one.scores[one.fair & ~one.target] for one in parts] for seconds, parts in trials.items()}
+    points = OperatingPoints.fit(strangers)
+    threshold = {seconds: points.threshold(FALSE_ACCEPT_RATE, seconds) for seconds in trials}
+    leads = {seconds: [one.leads(threshold[seconds]) for one in parts] for seconds, parts in trials.items()}
+    eers = {seconds: float(np.mean([one.eer() for one in parts])) for seconds, parts in trials.items()}
+    columns = zip(*(one.flat() for parts in trials.values() for one in parts), strict=True)
+    scores, speech, target = (np.concatenate(column) for column in columns)
     return {
         **points.to_dict(),
+        "margins": OperatingPoints.fit(leads).to_dict(),
+        "least_speech": least_speech(eers),
+        "eer": {f"{seconds:g}": round(eer, 4) for seconds, eer in eers.items()},
         "enrolled_clips": ENROLLED_CLIPS,
         "impostor_trials": int((~target).sum()),
         "target_trials": int(target.sum()),
-        "calibration": Calibration.fit(scores, lengths, target).to_dict(),
+        "calibration": Calibration.fit(scores, speech, target).to_dict(),
     }
+
+
+def _groups(speakers: np.ndarray) -> list[np.ndarray]:
+    """Indices of the recordings of each enrolment."""
+    found: list[np.ndarray] = []
+    for speaker in np.unique(speakers):
+        own = np.flatnonzero(speakers == speaker)
+        starts = range(0, len(own) - ENROLLED_CLIPS + 1, ENROLLED_CLIPS)
+        found.extend(own[start : start + ENROLLED_CLIPS] for start in starts)
+    return found

@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from speaker_tasks.embedding import features, metrics
+from speaker_tasks.embedding import features
+from speaker_tasks.embedding.evaluation import Trials, Utterances
 from speaker_tasks.embedding.training.corpus import Clip, read_audio, read_manifest
 
 MAX_SECONDS = 10.0
-_BATCH = 16
 
 
 class Validation:
@@ -30,20 +30,17 @@ class Validation:
         result = {}
         for corpus in np.unique(corpora):
             inside = corpora == corpus
-            scores = metrics.pair_scores(vectors[inside], speakers[inside])
-            result[str(corpus)] = metrics.ErrorCurve.of(*scores).eer()
+            utterances = Utterances.nameless(speakers[inside], vectors[inside], np.ones(int(inside.sum())))
+            result[str(corpus)] = Trials.all_pairs(utterances).curve().eer()
         return {**result, "mean": float(np.mean(list(result.values())))}
 
     def _embed(self, network: keras.Model) -> np.ndarray:
-        """Vectors in the clips' order, computed in batches of similar length: `(N, D)`."""
-        order = np.argsort([spectrogram.shape[1] for spectrogram in self._spectrograms])
-        vectors: list[np.ndarray] = [np.empty(0)] * len(order)
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
-            frames = np.array([self._spectrograms[index].shape[1] for index in batch], np.int32)
-            padded = np.zeros((len(batch), features.MEL_BINS, -(-frames.max() // 50) * 50, 1), np.float32)
-            for row, index in enumerate(batch):
-                padded[row, :, : frames[row], 0] = self._spectrograms[index]
-            for index, vector in zip(batch, keras.ops.convert_to_numpy(network([padded, frames])), strict=True):
-                vectors[index] = vector
-        return np.stack(vectors)
+        """Vectors in the clips' order: `(N, D)`. One by one: a network without masks takes no padding."""
+        rows = (spectrogram[None, :, :, None] for spectrogram in self._spectrograms)
+        return np.concatenate([network.predict_on_batch(in_layout(row)) for row in rows])
+
+
+def in_layout(spectrograms: np.ndarray) -> np.ndarray:
+    """`(B, bins, T, 1)` in the layout that Keras is set to; a view."""
+    channels_first = keras.config.image_data_format() == "channels_first"
+    return spectrograms.transpose(0, 3, 1, 2) if channels_first else spectrograms

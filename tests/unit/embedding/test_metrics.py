@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speaker_tasks.embedding.metrics import ErrorCurve, pair_scores
+from speaker_tasks.embedding.metrics import ErrorCurve
 
 
 def test_separated_scores_have_no_errors():
@@ -55,10 +55,3 @@ def test_rates_at_a_threshold_count_the_trials():
 def test_an_empty_side_is_refused():
     with pytest.raises(ValueError, match="at least one target"):
         ErrorCurve.of(np.array([]), np.array([0.1]))
-
-
-def test_pairs_are_split_by_speaker():
-    vectors = np.eye(3, dtype=np.float32)
-    same, different = pair_scores(vectors, np.array(["a", "a", "b"]))
-    assert len(same) == 1
-    assert len(different) == 2

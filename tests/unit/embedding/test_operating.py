@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from speaker_tasks.embedding.operating import OperatingPoints, trial_rate
+from speaker_tasks.embedding.operating import OperatingPoints, least_speech, trial_rate
 
 
 @pytest.fixture
 def points() -> OperatingPoints:
     """Impostors whose scores scatter more with less speech."""
     random = np.random.default_rng(0)
-    return OperatingPoints.fit({2.0: random.normal(0, 0.2, 50_000), 8.0: random.normal(0, 0.1, 50_000)})
+    return OperatingPoints.fit({2.0: [random.normal(0, 0.2, 50_000)], 8.0: [random.normal(0, 0.1, 50_000)]})
 
 
 def test_the_threshold_lets_through_the_share_that_was_asked_for(points: OperatingPoints) -> None:
@@ -54,9 +54,38 @@ def test_a_broken_table_is_refused(broken: dict[str, object]) -> None:
 
 def test_too_few_trials_give_no_threshold() -> None:
     with pytest.raises(ValueError, match="too few"):
-        OperatingPoints.fit({4.0: np.zeros(50)})
+        OperatingPoints.fit({4.0: [np.zeros(50)]})
 
 
 def test_a_trial_rate_shrinks_with_the_bank() -> None:
     assert trial_rate(0.01, 1) == pytest.approx(0.01)
     assert trial_rate(0.01, 100) == pytest.approx(0.0001, rel=0.01)
+
+
+def test_a_small_corpus_weighs_as_much_as_a_large_one() -> None:
+    random = np.random.default_rng(0)
+    large, small = random.normal(0, 0.1, 90_000), random.normal(0.3, 0.1, 9_000)
+    threshold = OperatingPoints.fit({4.0: [large, small]}).threshold(0.1, 4.0)
+    shares = np.mean(large >= threshold), np.mean(small >= threshold)
+    assert np.mean(shares) == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_rate_is_measured_only_where_enough_trials_say_so() -> None:
+    random = np.random.default_rng(0)
+    points = OperatingPoints.fit({4.0: [random.normal(0, 0.1, 5_000)], 8.0: [random.normal(0, 0.1, 50_000)]})
+    assert points.rates[-1] == 0.002
+
+
+@pytest.mark.parametrize(
+    ("eers", "seconds"),
+    [
+        ({0.5: 0.05, 1.0: 0.02}, 0.5),
+        ({0.5: 0.2, 1.0: 0.1, 2.0: 0.05}, 1.0),
+        ({0.5: 0.15, 1.0: 0.05}, 0.71),
+        ({0.5: 0.4, 1.0: 0.3}, 1.0),
+    ],
+)
+def test_the_least_speech_is_where_one_trial_in_ten_is_decided_wrongly(
+    eers: dict[float, float], seconds: float
+) -> None:
+    assert least_speech(eers) == pytest.approx(seconds, abs=0.01)

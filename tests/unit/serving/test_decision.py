@@ -8,9 +8,9 @@ import pytest
 from speaker_tasks.embedding.calibration import Calibration
 from speaker_tasks.embedding.operating import OperatingPoints
 from speaker_tasks.tasks import decision
-from speaker_tasks.tasks.decision import Judge
+from speaker_tasks.tasks.decision import Bar, Judge
 
-THRESHOLD, NEAR = 0.6, 0.5
+BAR = Bar(threshold=0.6, near=0.5, margin=0.03, speech=1.0)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ THRESHOLD, NEAR = 0.6, 0.5
     ],
 )
 def test_identify(score: float, margin: float | None, speech: float, outcome: str, reason: str) -> None:
-    found = decision.identify(score, margin, speech, THRESHOLD, NEAR)
+    found = decision.identify(score, margin, speech, BAR)
     assert (found.outcome, found.reason) == (outcome, reason)
     assert found.message
 
@@ -42,7 +42,7 @@ def test_identify(score: float, margin: float | None, speech: float, outcome: st
     ],
 )
 def test_verify(score: float, speech: float, outcome: str, reason: str) -> None:
-    found = decision.verify(score, speech, THRESHOLD, NEAR)
+    found = decision.verify(score, speech, BAR)
     assert (found.outcome, found.reason) == (outcome, reason)
 
 
@@ -51,15 +51,14 @@ def test_without_a_calibrated_threshold_nobody_is_named() -> None:
     assert judge.threshold(4.0, 10) is None
     assert judge.same_speaker(0.9, 4.0) is None
     assert judge.posteriors([0.9, 0.1], 4.0, 2) == [None, None]
-    found = decision.identify(0.99, 0.5, 4.0, None, 0.0)
+    found = decision.identify(0.99, 0.5, 4.0, judge.bar(4.0, 10))
     assert (found.outcome, found.reason) == ("inconclusive", "not_calibrated")
 
 
 class TestJudge:
     @pytest.fixture
     def judge(self) -> Judge:
-        random = np.random.default_rng(0)
-        points = OperatingPoints.fit({4.0: random.normal(0, 0.15, 20_000)})
+        points = _points()
         fitted = Calibration(bias=-6, by_score=15, by_seconds=0, by_both=2)
         return Judge.of_card({"operating": {**points.to_dict(), "calibration": fitted.to_dict()}})
 
@@ -90,3 +89,34 @@ class TestJudge:
         assert own.source == "bank"
         assert own.threshold(4.0, 1) == pytest.approx(0.9)
         assert own.calibration == judge.calibration
+
+    def test_the_margin_grows_with_the_bank_and_shrinks_with_speech(self) -> None:
+        random = np.random.default_rng(0)
+        leads = {1.0: [random.normal(-0.3, 0.1, 50_000)], 8.0: [random.normal(-0.4, 0.1, 50_000)]}
+        card = {"operating": {**_points().to_dict(), "margins": OperatingPoints.fit(leads).to_dict()}}
+        judge = Judge.of_card(card)
+        assert judge.margin(1.0, 20) > judge.margin(8.0, 20)
+        assert judge.margin(1.0, 2000) > judge.margin(1.0, 20)
+        assert judge.margin(8.0, 1) == decision.LEAST_MARGIN
+        assert judge.bar(1.0, 20).margin == judge.margin(1.0, 20)
+
+    def test_the_cards_least_speech_is_asked_of_banks_and_pairs_alike(self) -> None:
+        card = {"operating": {**_points().to_dict(), "least_speech": 0.7}, "pairs": _points().to_dict()}
+        assert Judge.of_card(card).bar(4.0, 10).speech == 0.7
+        assert Judge.of_pairs(card).bar(4.0, 1).speech == 0.7
+
+    def test_a_card_of_older_weights_leaves_margin_and_speech_as_they_were(self, judge: Judge) -> None:
+        bar = judge.bar(4.0, 10)
+        assert (bar.margin, bar.speech) == (0.03, 1.0)
+
+    def test_what_the_settings_say_goes_before_the_card(self, judge: Judge) -> None:
+        bar = judge.told(margin=0.1, least_speech=2.5).bar(4.0, 10)
+        assert (bar.margin, bar.speech) == (0.1, 2.5)
+        assert judge.told(margin=None, least_speech=None).bar(4.0, 10) == judge.bar(4.0, 10)
+
+    def test_a_threshold_of_the_callers_goes_before_all(self, judge: Judge) -> None:
+        assert judge.bar(4.0, 10, asked=0.33).threshold == 0.33
+
+
+def _points() -> OperatingPoints:
+    return OperatingPoints.fit({4.0: [np.random.default_rng(0).normal(0, 0.15, 20_000)]})
