@@ -133,7 +133,8 @@ def _worker(settings: Settings) -> dict[str, Any]:
         "worker_pool": "threads",
         "worker_concurrency": settings.concurrency,
         "worker_prefetch_multiplier": 1,
-        "worker_send_task_events": True,
+        # Three messages a task, a millisecond of the worker's one thread of Python: sent while Flower asks for them.
+        "worker_send_task_events": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
         "worker_detect_quorum_queues": False,

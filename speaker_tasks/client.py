@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import orjson
 import redis
+from celery import Celery
 
 from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE, make_celery, redis_client
 from speaker_tasks.errors import Conflict, NoWorker, RedisAway, Unavailable, from_dict
@@ -31,12 +33,16 @@ class TaskClient:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.redis = redis_client(settings, connections=settings.web_threads + 4)
-        self.celery = make_celery(settings)
         self.audio = RedisAudioStore(self.redis, settings.payload_ttl)
         self.short_jobs = JobStore(self.redis, settings.result_ttl)
         self.long_jobs = JobStore(self.redis, settings.job_ttl)
-        self.outbox = Outbox(self.celery, self.redis)
+        self.outbox = Outbox(self.redis)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
+
+    @cached_property
+    def celery(self) -> Celery:
+        """The Celery application, for what asks the broker in its own words; sending needs none."""
+        return make_celery(self.settings)
 
     def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None) -> JobRecord:
         """Ask who speaks. Raises `Unavailable` if the queue is full, `RedisAway`."""
@@ -73,9 +79,12 @@ class TaskClient:
     def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
         """Start an enrollment; `about` goes into the job's record, `arguments` to the task."""
         job = self.long_jobs.create("enroll", about=about, job_id=job_id)
-        message = Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments})
-        self.outbox.put(message)
-        self._publish(message)
+        try:
+            self.outbox.send(Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments}))
+        except RedisAway:
+            with suppress(redis.RedisError):  # else it expires by itself
+                self.long_jobs.forget(job.id)
+            raise
         return job
 
     def enroll_manifest(self, manifest: dict[str, Any], *, bank: str, **arguments: Any) -> JobRecord:
@@ -136,32 +145,23 @@ class TaskClient:
         about: dict[str, Any] | None = None,
         job_id: str | None = None,
     ) -> JobRecord:
-        waiting: Any = self.redis.llen(RECOGNIZE_QUEUE)
-        if waiting >= self.settings.max_queued:
-            raise Unavailable(f"{waiting} recognitions wait already; try again later", waiting=waiting, retry_after=5)
         pipe = self.redis.pipeline(transaction=False)
         sources = [one if isinstance(one, str) else self.audio.put(one.pack(), pipeline=pipe) for one in recordings]
         job = self.short_jobs.create(
             kind, about=about, start_within=self.settings.payload_ttl, job_id=job_id, pipeline=pipe
         )
-        kwargs = {"job_id": job.id, **arguments(sources)}
-        message = Message(job.id, task, RECOGNIZE_QUEUE, kwargs, expires=job.expires)
-        self.outbox.put(message, pipeline=pipe)
-        pipe.execute()
         kept = [key for key, one in zip(sources, recordings, strict=True) if not isinstance(one, str)]
-        self._publish(message, drop=kept)
+        kwargs = {"job_id": job.id, **arguments(sources)}
+        message = Message(job.id, task, RECOGNIZE_QUEUE, kwargs, expires=job.expires, audio=kept)
+        self.outbox.put(message, pipeline=pipe)
+        raw = self.outbox.publish(message, pipeline=pipe)  # the last command: a worker finds all the rest
+        waiting: Any = pipe.execute()[-1]
+        if waiting > self.settings.max_queued and self.outbox.withdraw(message, raw):
+            self.short_jobs.forget(job.id)
+            self.audio.delete(*kept)
+            told = f"{waiting - 1} recognitions wait already; try again later"
+            raise Unavailable(told, waiting=waiting - 1, retry_after=5)
         return job
-
-    def _publish(self, message: Message, *, drop: Sequence[str] = ()) -> None:
-        """Send what was written down; if Redis does not take it, nothing of it is to stay."""
-        try:
-            self.outbox.publish(message)
-        except RedisAway:
-            with suppress(redis.RedisError):  # else it all expires by itself
-                self.outbox.begun(message.id)
-                self.short_jobs.forget(message.id)
-                self.audio.delete(*drop)
-            raise
 
 
 def outcome(job: JobRecord) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import redis
 
 from speaker_tasks.errors import Gone, NotFound
 from speaker_tasks.jobrecord import JobRecord, State, from_hash, new_id
+from speaker_tasks.wire import UNACKED_INDEX, UNACKED_KEY
 
 __all__ = ["JobRecord", "JobStore", "State", "new_id"]
 
@@ -158,13 +159,18 @@ class JobStore:
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
         drop: Sequence[str] = (),
+        tag: str = "",
     ) -> bool:
-        """End the job, delete the keys in `drop` and wake who waits; False if it had ended already."""
+        """End the job, delete the keys in `drop` and wake who waits; False if it had ended already.
+
+        `tag` is that of the message that a thread took from the queue by itself: it is acknowledged in the same step.
+        """
         outcome = orjson.dumps({"state": state, "result": result, "error": error}, option=orjson.OPT_SERIALIZE_NUMPY)
         name, value = ("error", error) if result is None else ("result", result)
         stored = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
         keys = [self._key(job_id), self.reply_template.format(id=job_id), *drop]
-        return bool(self._finish(keys, [state, time.time(), name, stored, outcome, REPLY_SECONDS]))
+        values = [state, time.time(), name, stored, outcome, REPLY_SECONDS, tag, UNACKED_KEY, UNACKED_INDEX]
+        return bool(self._finish(keys, values))
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job that has not ended; one that has stays as it is. Raises `NotFound`."""
@@ -220,6 +226,10 @@ return 1
 
 _FINISH = """
 if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
+if ARGV[7] ~= '' then
+  redis.call('HDEL', ARGV[8], ARGV[7])
+  redis.call('ZREM', ARGV[9], ARGV[7])
+end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finished', ARGV[2], ARGV[3], ARGV[4])

@@ -15,13 +15,10 @@ from typing import Any
 
 import orjson
 import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
 
 from speaker_tasks.errors import RedisAway
+from speaker_tasks.wire import UNACKED_KEY, encode
 
-UNACKED_KEY = "unacked"
-"""kombu's hash of the messages that were taken and not acknowledged."""
 _TASK_ID = re.compile(rb'\\?"id\\?": ?\\?"([^"\\]+)')
 
 
@@ -35,6 +32,8 @@ class Message:
     kwargs: dict[str, Any]
     expires: float | None = None
     """Seconds since 1970 after which nobody wants it any more."""
+    audio: Sequence[str] = ()
+    """Keys of the payloads that its job reads."""
 
 
 class Outbox:
@@ -43,8 +42,8 @@ class Outbox:
     messages_key = "speaker:outbox"
     times_key = "speaker:outbox:times"
 
-    def __init__(self, app: Celery, client: redis.Redis) -> None:
-        self.app, self.client = app, client
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
         self._claim = client.register_script(_CLAIM)
 
     def put(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> None:
@@ -55,25 +54,41 @@ class Outbox:
         if pipeline is None:
             pipe.execute()
 
-    def publish(self, message: Message) -> None:
-        """Send a message that was written down. Raises `RedisAway`; it is not written down then."""
-        seconds = None if message.expires is None else max(1.0, message.expires - time.time())
+    def publish(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> bytes:
+        """Send a message that was written down: the bytes on the queue. Raises `RedisAway`.
+
+        With a pipeline it is sent when the caller executes it.
+        """
+        raw = encode(
+            message.task,
+            message.kwargs,
+            task_id=message.id,
+            queue=message.queue,
+            expires=message.expires,
+            audio=message.audio,
+        )
         try:
-            self.app.send_task(
-                message.task,
-                kwargs=message.kwargs,
-                queue=message.queue,
-                task_id=message.id,
-                expires=seconds,
-                ignore_result=True,
-            )
-        except (OperationalError, redis.RedisError) as error:
+            (self.client if pipeline is None else pipeline).lpush(message.queue, raw)
+        except redis.RedisError as error:
             raise RedisAway("the Redis server does not take the job", retry_after=2) from error
+        return raw
 
     def send(self, message: Message) -> None:
-        """Write the message down and send it. Raises `RedisAway`."""
-        self.put(message)
-        self.publish(message)
+        """Write the message down and send it, in one step. Raises `RedisAway`."""
+        pipe = self.client.pipeline()
+        self.put(message, pipeline=pipe)
+        self.publish(message, pipeline=pipe)
+        try:
+            pipe.execute()
+        except redis.RedisError as error:
+            raise RedisAway("the Redis server does not take the job", retry_after=2) from error
+
+    def withdraw(self, message: Message, raw: bytes) -> bool:
+        """Take a message back from its queue; False if a worker has it already."""
+        pipe = self.client.pipeline()
+        pipe.lrem(message.queue, 1, raw)  # type: ignore[arg-type]  # bytes are compared as they are
+        self.begun(message.id, pipeline=pipe)
+        return bool(pipe.execute()[0])
 
     def begun(self, message_id: str, *, pipeline: redis.client.Pipeline | None = None) -> None:
         """The task has begun, or is not wanted any more: from here on it is the worker's."""

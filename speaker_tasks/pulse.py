@@ -17,13 +17,12 @@ from speaker_tasks.errors import SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.tasks.context import WorkerContext
+from speaker_tasks.wire import UNACKED_INDEX
 
 logger = logging.getLogger(__name__)
 
 STALLED_STATUS = 70
 """Exit status of a worker whose network stopped answering."""
-UNACKED_INDEX = "unacked_index"
-"""kombu's sorted set of messages that were taken and not acknowledged, by the time they were taken."""
 
 
 class Stall:
@@ -82,6 +81,7 @@ class Pulse:
     def leave(self) -> None:
         """Say no more that work is welcome, but keep what runs. Safe in a signal handler."""
         self._leaving.set()
+        self.context.intake.close()
 
     def stop(self) -> None:
         """End the thread and the batcher, and take the record away."""
@@ -104,7 +104,7 @@ class Pulse:
     def _beat(self) -> None:
         if not self._loaded:
             self._load_banks()
-        touch_running(self.context.redis)
+        touch_running(self.context.redis, self.context.intake.held())
         self._lost.look(time.monotonic())
         if self._leaving.is_set():
             self.registry.leave(self.record.id)
@@ -132,10 +132,13 @@ class Pulse:
             logger.info("the record of this worker expires by itself")
 
 
-def touch_running(client: redis.Redis) -> None:
-    """Renew the visibility of the messages that this worker holds, so that only a dead worker's are given to others."""
+def touch_running(client: redis.Redis, taken: Sequence[str] = ()) -> None:
+    """Renew the visibility of the messages that this worker holds, so that only a dead worker's are given to others.
+
+    `taken` are the tags of those that its threads took by themselves.
+    """
     try:
-        tags = [request.message.delivery_tag for request in list(state.reserved_requests)]
+        tags = [*taken, *(request.message.delivery_tag for request in list(state.reserved_requests))]
     except RuntimeError:  # the set grew while it was read; the next beat will do
         return
     if tags:

@@ -17,10 +17,12 @@ import redis
 from celery import Celery, signals
 
 from speaker_tasks import tasks
-from speaker_tasks.celery_app import QUEUES, make_celery, refuse_cluster
+from speaker_tasks.celery_app import QUEUES, RECOGNIZE_QUEUE, make_celery, refuse_cluster
 from speaker_tasks.errors import ConfigurationError, SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord
+from speaker_tasks.intake import Announce
 from speaker_tasks.settings import Settings
+from speaker_tasks.wire import Parcel
 
 if TYPE_CHECKING:
     from speaker_tasks.tasks.context import WorkerContext
@@ -70,6 +72,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
     """Make a worker of `app` load the model, beat and stop as it should: the connected signals and hooks."""
     app.conf.include = tasks.MODULES
     pulse: list[Any] = []
+    reserve: list[Any] = []
 
     def start(**_: Any) -> None:
         try:
@@ -82,11 +85,18 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
             raise WorkerRefused(SpeakerTasksError(f"the model could not be loaded: {error!r}")) from error
         from speaker_tasks.pulse import Pulse
         from speaker_tasks.tasks.context import current
+        from speaker_tasks.tasks.reserve import Reserve
 
         pulse.append(Pulse(current(), record))
+        if RECOGNIZE_QUEUE in queues:
+            reserve.append(Reserve(current(), settings.reserved_threads))
 
-    def ready(**_: Any) -> None:
-        pulse[0].start()
+    def ready(sender: Any = None, **_: Any) -> None:
+        from speaker_tasks.tasks.context import current
+
+        current().intake.announce = announcer(sender)
+        for one in (*pulse, *reserve):
+            one.start()
 
     def begin(task_id: str = "", **_: Any) -> None:
         from speaker_tasks.tasks.context import current
@@ -98,7 +108,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
             one.leave()
 
     def stop(**_: Any) -> None:
-        for one in pulse:
+        for one in (*reserve, *pulse):
             one.stop()
 
     hooks: list[tuple[Any, Callable[..., None]]] = [
@@ -111,6 +121,17 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> l
     for signal, hook in hooks:
         signal.connect(hook, weak=False)
     return hooks
+
+
+def announcer(consumer: Any) -> Announce:
+    """What tells Flower of the tasks that threads take by themselves, in Celery's words, while Flower wants to know."""
+
+    def announce(kind: str, parcel: Parcel, **more: Any) -> None:
+        dispatcher = getattr(consumer, "event_dispatcher", None)  # another one after each reconnection
+        if dispatcher is not None and dispatcher.enabled:
+            dispatcher.send(kind, uuid=parcel.id, root_id=parcel.id, **more)
+
+    return announce
 
 
 def load(app: Celery, settings: Settings, queues: Sequence[str]) -> WorkerRecord:

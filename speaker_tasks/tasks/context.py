@@ -11,9 +11,10 @@ from banks.active import ActiveMode
 from banks.index import IndexRules
 from banks.store import BankStore
 from speaker_tasks.bankkeeper import BankKeeper
-from speaker_tasks.celery_app import redis_client
+from speaker_tasks.celery_app import RECOGNIZE_QUEUE, redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
+from speaker_tasks.intake import Intake
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore, RedisAudioStore
@@ -27,6 +28,7 @@ SPARE_CONNECTIONS = 4
 class WorkerContext:
     """One worker's parts; all of them may be used by several threads at once."""
 
+    app: Celery
     settings: Settings
     embedder: Embedder
     batcher: Batcher
@@ -34,6 +36,7 @@ class WorkerContext:
     audio: AudioStore
     jobs: JobStore
     outbox: Outbox
+    intake: Intake
     banks: BankStore
     keeper: BankKeeper
     active: ActiveMode
@@ -44,7 +47,8 @@ _installed: list[WorkerContext] = []
 
 def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
-    client = redis_client(settings, connections=settings.concurrency + SPARE_CONNECTIONS)
+    threads = settings.concurrency + settings.reserved_threads
+    client = redis_client(settings, connections=threads + SPARE_CONNECTIONS)
     keeper = BankKeeper(client, settings)
     banks = keeper.store
     active = ActiveMode(
@@ -55,13 +59,15 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         index=IndexRules(settings.match_storage, settings.approximate_from),
     )
     return WorkerContext(
+        app=app,
         settings=settings,
         embedder=embedder,
-        batcher=Batcher(embedder, max_queue=2 * settings.concurrency + 16),
+        batcher=Batcher(embedder, max_queue=2 * threads + 16),
         redis=client,
         audio=RedisAudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),
-        outbox=Outbox(app, client),
+        outbox=Outbox(client),
+        intake=Intake(client, RECOGNIZE_QUEUE),
         banks=banks,
         keeper=keeper,
         active=active,

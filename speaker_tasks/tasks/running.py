@@ -2,12 +2,16 @@
 
 A task may run twice (delivery is at least once); the job's record lets only the first outcome in. What a user can mend
 ends the job as a typed failure and is never tried again; only a Redis server that is away sends the message back.
+
+A thread that has run one for Celery then does what else waits, without the way through Celery (see intake.py).
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -16,6 +20,7 @@ from celery.utils.log import get_task_logger
 
 from speaker_tasks.celery_app import ENROLL_QUEUE
 from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.intake import BroughtAudio, Taken
 from speaker_tasks.outbox import Message
 from speaker_tasks.payloads import PAYLOAD_PREFIX
 from speaker_tasks.tasks.context import WorkerContext, current
@@ -24,6 +29,11 @@ logger = get_task_logger(__name__)
 
 Work = Callable[[WorkerContext, Sequence[str]], dict[str, Any]]
 WEBHOOK_TASK = "speaker_tasks.webhook"
+MORE_SECONDS = 1.0
+"""How long a thread of Celery's goes on with what else waits, before its own message is acknowledged."""
+
+_thread = threading.local()
+"""`taken`: the message that this thread took by itself, while its task runs."""
 
 
 def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None = None) -> dict[str, Any]:
@@ -32,14 +42,69 @@ def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None
     A source is the key of a payload, or a path. Gives a short envelope, which is what Flower shows: `{"ok": true}` or
     `{"ok": false, "error": {...}}`.
     """
-    context = current()
+    context, taken = current(), getattr(_thread, "taken", None)
+    if taken is not None:
+        return _run(replace(context, audio=BroughtAudio(context.audio, taken.audio)), job_id, sources, work, webhook)
+    envelope = _run(context, job_id, sources, work, webhook)
+    _do_more(context)
+    return envelope
+
+
+def do(context: WorkerContext, taken: Taken) -> None:
+    """Run the task of a message that this thread took by itself.
+
+    One that fails for a reason of ours is not acknowledged, and comes back after the visibility timeout.
+    """
+    parcel, began = taken.parcel, time.monotonic()
+    context.intake.announce("task-received", parcel, name=parcel.task, args="()", kwargs=repr(parcel.kwargs))
+    context.intake.announce("task-started", parcel)
+    _thread.taken = taken
+    try:
+        envelope = context.app.tasks[parcel.task].run(**parcel.kwargs)
+    except Exception as error:
+        if not isinstance(error, Reject):
+            logger.exception("task %s failed", parcel.id)
+        context.intake.announce("task-failed", parcel, exception=repr(error), traceback="")
+    else:
+        took = time.monotonic() - began
+        context.intake.announce("task-succeeded", parcel, result=repr(envelope), runtime=took)
+    finally:
+        _thread.taken = None
+        context.intake.let_go(taken)
+
+
+def queued_ms(job_id: str) -> float:
+    """Milliseconds since the job was made: its id begins with that time."""
+    return max(0.0, time.time() * 1000 - int(job_id[:12], 16))
+
+
+def _do_more(context: WorkerContext) -> None:
+    until = time.monotonic() + MORE_SECONDS
+    try:
+        while time.monotonic() < until and (taken := context.intake.take()):
+            do(context, taken)
+    except redis.RedisError as error:
+        logger.warning("nothing more is taken: %s", error)
+
+
+def _run(
+    context: WorkerContext, job_id: str, sources: Sequence[str], work: Work, webhook: str | None
+) -> dict[str, Any]:
+    taken: Taken | None = getattr(_thread, "taken", None)
     keys = [source for source in sources if source.startswith(PAYLOAD_PREFIX)]
     try:
-        if not context.jobs.start(job_id):
+        if taken is None and not context.jobs.start(job_id):
             context.audio.delete(*keys)
             return {"ok": True, "skipped": "the job had ended"}
         result, error = _outcome(context, sources, work)
-        context.jobs.finish(job_id, "failed" if error else "succeeded", result=result, error=error, drop=keys)
+        context.jobs.finish(
+            job_id,
+            "failed" if error else "succeeded",
+            result=result,
+            error=error,
+            drop=keys,
+            tag=taken.parcel.tag if taken else "",
+        )
         if webhook:
             message = Message(f"{job_id}-webhook", WEBHOOK_TASK, ENROLL_QUEUE, {"job_id": job_id, "url": webhook})
             context.outbox.send(message)
@@ -47,11 +112,6 @@ def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None
         time.sleep(1)
         raise Reject(f"Redis is away: {away}", requeue=True) from away
     return {"ok": False, "error": error} if error else {"ok": True}
-
-
-def queued_ms(job_id: str) -> float:
-    """Milliseconds since the job was made: its id begins with that time."""
-    return max(0.0, time.time() * 1000 - int(job_id[:12], 16))
 
 
 def _outcome(

@@ -1,0 +1,154 @@
+"""What a worker's threads take from the queue by themselves, past Celery: the next message, ready to be done.
+
+Celery's way of one message from the queue to a task and back costs more processor time than a short recording's
+network. It stays the way in, and the only one for all but recognitions; but a thread that has just done one looks
+whether another waits, and a few threads are reserved for that and do nothing else. One script takes the message, writes
+it down as taken where kombu would (so that the message of a killed worker comes back in the same way), marks the job as
+running and brings its audio; the job's end acknowledges it (`JobStore.finish`). What nobody wants any more, because the
+job was canceled or has expired, is dropped there and costs nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from speaker_tasks.errors import PayloadGone
+from speaker_tasks.jobs import JobStore
+from speaker_tasks.outbox import Outbox
+from speaker_tasks.payloads import AudioStore
+from speaker_tasks.wire import HEADER, UNACKED_INDEX, UNACKED_KEY, Parcel, decode
+
+STAND_ASIDE_SECONDS = 0.05
+"""What is not of our making lies in the queue again: time for Celery's consumer to take it."""
+Announce = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A message that a thread took, and the payloads of its job by their keys; None for one that has expired."""
+
+    parcel: Parcel
+    audio: dict[str, bytes | None] = field(default_factory=dict)
+
+
+class Intake:
+    """Takes the messages of one queue. Thread-safe."""
+
+    def __init__(self, client: redis.Redis, queue: str) -> None:
+        self.client, self.queue = client, queue
+        self._take = client.register_script(_TAKE)
+        self._lock = threading.Lock()
+        self._held: set[str] = set()
+        self._closed = threading.Event()
+        self.announce: Announce = lambda kind, parcel, **more: None
+        """Tells whoever watches (Flower) of a task: its kind of event, the parcel, and more."""
+
+    def take(self) -> Taken | None:
+        """The oldest message that is wanted; None if there is none, or it is not of our making, or all is closing."""
+        return None if self._closed.is_set() else self._begin(b"")
+
+    def wait(self, seconds: float) -> Taken | None:
+        """The same, waiting for one. What is lost between the two steps is in the outbox, and sent again."""
+        if self._closed.is_set():
+            return None
+        popped: Any = self.client.brpop([self.queue], timeout=seconds)
+        if not popped:
+            return None
+        if (taken := self._begin(popped[1])) is None:
+            time.sleep(STAND_ASIDE_SECONDS)
+        return taken
+
+    def let_go(self, taken: Taken) -> None:
+        """The message is acknowledged, or is to come back to whoever takes it then."""
+        with self._lock:
+            self._held.discard(taken.parcel.tag)
+
+    def held(self) -> tuple[str, ...]:
+        """The tags of the messages that are being worked on."""
+        with self._lock:
+            return tuple(self._held)
+
+    def close(self) -> None:
+        """Take no more: the worker is leaving. Safe in a signal handler."""
+        self._closed.set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the worker is leaving."""
+        return self._closed.is_set()
+
+    def _begin(self, raw: bytes) -> Taken | None:
+        keys = [self.queue, UNACKED_KEY, UNACKED_INDEX, Outbox.messages_key, Outbox.times_key]
+        found: Any = self._take(keys, [raw, time.time(), JobStore.key_template.format(id=""), HEADER])
+        if not found:
+            return None
+        parcel = decode(found[0])
+        with self._lock:
+            self._held.add(parcel.tag)
+        audio = found[1:]
+        return Taken(parcel, {key.decode(): payload for key, payload in zip(audio[::2], audio[1::2], strict=True)})
+
+
+class BroughtAudio:
+    """The payloads that came with a message, in front of the store that has the others."""
+
+    def __init__(self, store: AudioStore, brought: dict[str, bytes | None]) -> None:
+        self._store, self._brought = store, brought
+
+    def put(self, payload: bytes) -> str:
+        """Keep the payload for a while: its key."""
+        return self._store.put(payload)
+
+    def get(self, key: str) -> bytes:
+        """The payload. Raises `PayloadGone`."""
+        if key not in self._brought:
+            return self._store.get(key)
+        payload = self._brought[key]
+        if payload is None:
+            raise PayloadGone("the recording expired before a worker took it; send it again", key=key)
+        return payload
+
+    def delete(self, *keys: str) -> None:
+        """Forget payloads; unknown keys are no error."""
+        self._store.delete(*keys)
+
+
+_TAKE = """
+local raw, now = ARGV[1], tonumber(ARGV[2])
+if raw == '' then raw = redis.call('RPOP', KEYS[1]) end
+while raw do
+  local ok, message = pcall(cjson.decode, raw)
+  local ours = ok and type(message) == 'table' and message.headers and message.headers[ARGV[4]]
+  if not ours then
+    redis.call('RPUSH', KEYS[1], raw)  -- Celery's consumer knows what to do with it
+    return false
+  end
+  redis.call('HDEL', KEYS[4], message.headers.id)
+  redis.call('ZREM', KEYS[5], message.headers.id)
+  local job = ARGV[3] .. ours.job
+  local state, expires = unpack(redis.call('HMGET', job, 'state', 'expires'))
+  local late = state == 'queued' and expires and tonumber(expires) < now
+  if (state == 'queued' or state == 'running') and not late then
+    local tag = message.properties.delivery_tag
+    redis.call('HSET', job, 'state', 'running')
+    redis.call('HSETNX', job, 'started', ARGV[2])
+    redis.call('ZADD', KEYS[3], ARGV[2], tag)
+    redis.call('HSET', KEYS[2], tag, '[' .. raw .. ',"","' .. KEYS[1] .. '"]')
+    local found = {raw}
+    for _, key in ipairs(ours.audio) do
+      found[#found + 1] = key
+      found[#found + 1] = redis.call('GET', key)
+    end
+    return found
+  end
+  if #ours.audio > 0 then redis.call('UNLINK', unpack(ours.audio)) end
+  raw = redis.call('RPOP', KEYS[1])
+end
+return false
+"""

@@ -1,0 +1,110 @@
+"""Threads that take recognitions from the queue by themselves: what they get, what they leave, what comes back."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from speaker_tasks.celery_app import QUEUES
+from speaker_tasks.client import TaskClient
+from speaker_tasks.intake import BroughtAudio, Intake
+from speaker_tasks.jobs import JobStore
+from speaker_tasks.payloads import Audio
+from tests.integration.sounds import RATE, voice
+from tests.integration.stack import Stack, wait_for
+
+AUDIO = Audio.of_samples(np.zeros(16_000, np.float32), 16_000)
+
+
+@pytest.fixture
+def intake(client: TaskClient) -> Intake:
+    return Intake(client.redis, "recognize")
+
+
+def test_a_message_is_taken_with_its_audio_and_marked_as_running(client: TaskClient, intake: Intake) -> None:
+    job = client.embed(AUDIO)
+    taken = intake.take()
+    assert taken is not None
+    assert taken.parcel.kwargs["job_id"] == job.id
+    (key,) = taken.audio
+    assert BroughtAudio(client.audio, taken.audio).get(key) == AUDIO.pack()
+    assert client.job(job.id).state == "running"
+    assert intake.held() == (taken.parcel.tag,)
+    assert client.redis.llen("recognize") == 0
+    assert client.outbox.missing(-1, QUEUES) == set(), "it has begun"
+
+
+def test_the_end_of_the_job_acknowledges_the_message(client: TaskClient, intake: Intake) -> None:
+    client.embed(AUDIO)
+    taken = intake.take()
+    assert taken is not None
+    assert client.redis.hlen("unacked") == 1
+    client.short_jobs.finish(taken.parcel.kwargs["job_id"], "succeeded", result={}, tag=taken.parcel.tag)
+    assert client.redis.hlen("unacked") == client.redis.zcard("unacked_index") == 0
+
+
+def test_the_oldest_comes_first_and_who_waits_is_woken(client: TaskClient, intake: Intake) -> None:
+    jobs = [client.embed(AUDIO) for _ in range(2)]
+    first, second = intake.take(), intake.wait(0.1)
+    assert [one.parcel.kwargs["job_id"] for one in (first, second) if one] == [job.id for job in jobs]
+    assert intake.take() is intake.wait(0.01) is None
+
+
+def test_what_nobody_wants_is_dropped_with_its_audio(client: TaskClient, intake: Intake) -> None:
+    canceled, expired, wanted = (client.embed(AUDIO) for _ in range(3))
+    client.cancel(canceled.id)
+    client.redis.hset(JobStore.key_template.format(id=expired.id), "expires", time.time() - 1)
+    taken = intake.take()
+    assert taken is not None
+    assert taken.parcel.kwargs["job_id"] == wanted.id
+    assert client.job(expired.id).state == "expired"
+    assert client.redis.keys("speaker:audio:*") == [key.encode() for key in taken.audio]
+    assert client.redis.hlen("unacked") == 1
+
+
+def test_audio_that_expired_is_told_as_missing(client: TaskClient, intake: Intake) -> None:
+    client.embed(AUDIO)
+    client.redis.delete(*client.redis.keys("speaker:audio:*"))
+    taken = intake.take()
+    assert taken is not None
+    assert list(taken.audio.values()) == [None]
+
+
+@pytest.mark.parametrize("raw", [b"not JSON", b'{"headers": {"id": "x", "task": "t"}, "properties": {}}', b"[]"])
+def test_what_is_not_of_our_making_is_left_to_celery(client: TaskClient, intake: Intake, raw: bytes) -> None:
+    client.redis.lpush("recognize", raw)
+    assert intake.take() is None
+    assert intake.wait(0.1) is None
+    assert client.redis.lrange("recognize", 0, -1) == [raw]
+
+
+def test_a_worker_that_leaves_takes_no_more(client: TaskClient, intake: Intake) -> None:
+    client.embed(AUDIO)
+    intake.close()
+    assert intake.take() is intake.wait(0.01) is None
+    assert client.redis.llen("recognize") == 1
+
+
+def test_reserved_threads_answer_while_all_others_are_busy(fresh: Stack) -> None:
+    client = fresh.client()
+    fresh.worker(SPEAKER_CONCURRENCY="1")
+    clip = np.tile(voice(1, seconds=4), 60)
+    long = [client.embed(Audio.of_samples((clip * 32767).astype(np.int16), RATE)) for _ in range(1)]
+    wait_for("the long one", lambda: client.job(long[0].id).state == "running")
+    short = client.embed(Audio.of_samples(voice(2), RATE))
+    assert client.wait(short, 30) is not None
+    client.wait(long[0], 60)
+
+
+def test_a_burst_is_answered_and_leaves_nothing_behind(fresh: Stack) -> None:
+    client = fresh.client()
+    fresh.worker()
+    jobs = [client.embed(Audio.of_samples(voice(number % 3), RATE)) for number in range(60)]
+    for job in jobs:
+        assert client.wait(job, 60) is not None
+    wait_for("the last acknowledgement", lambda: not client.redis.hlen("unacked"), 10)
+    assert client.redis.zcard("unacked_index") == client.redis.llen("recognize") == 0
+    assert client.redis.keys("speaker:audio:*") == []
+    assert client.outbox.missing(-1, QUEUES) == set()
