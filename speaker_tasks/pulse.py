@@ -26,7 +26,7 @@ STALLED_STATUS = 70
 
 
 class Stall:
-    """Tells when a batcher with work to do has finished none of it for `limit` seconds."""
+    """Tells when a batcher with work to do has finished none of it for `limit` seconds, or one call takes so long."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -38,7 +38,7 @@ class Stall:
         idle = not metrics.waiting and not metrics.running_for
         if idle or metrics.batches != self._batches:
             self._batches, self._since = metrics.batches, now
-        return now - self._since > self.limit
+        return now - self._since > self.limit or metrics.running_for > self.limit
 
 
 class Lost:

@@ -1,7 +1,8 @@
-"""One thread owns the model; requests that wait at the same moment share a call of the network.
+"""One thread for each call that the model takes at a time; requests that wait at the same moment share a call.
 
-Spectrograms are computed by whoever submits, outside of that thread. A long recording is submitted a few windows at a
-time, so that it never stands in the way of a short one for longer than those take.
+Spectrograms are computed by whoever submits, outside of those threads. A long recording is submitted a few windows at a
+time, so that it never stands in the way of a short one for longer than those take. Bulk work comes after everything
+that someone waits for, and where calls are not shared it gives way between any two windows.
 """
 
 from __future__ import annotations
@@ -45,15 +46,18 @@ class Metrics:
     failed: int = 0
     waiting: int = 0
     running_for: float = 0.0
-    """Seconds that the batch now in the network has taken; a watchdog looks at it."""
+    """Seconds that the oldest call now in the network has taken; a watchdog looks at it."""
 
 
 @dataclass
 class _Work:
     spectrograms: Sequence[np.ndarray]
     deadline: float
+    bulk: bool = False
     submitted: float = field(default_factory=time.monotonic)
     future: Future[np.ndarray] = field(default_factory=Future)
+    done: list[np.ndarray] = field(default_factory=list)
+    """Vectors of its first spectrograms, when it gave way."""
 
 
 class Batcher:
@@ -68,16 +72,21 @@ class Batcher:
         the first would wait for the last.
         """
         self.embedder = embedder
-        if not embedder.mixes_lengths:
+        self._shares = embedder.mixes_lengths
+        if not self._shares:
             max_batch, max_wait_ms = 1, 0.0
         self._max_batch, self._max_wait, self._max_queue = max_batch, max_wait_ms / 1000, max_queue
         self._queue: deque[_Work] = deque()
+        self._bulk: deque[_Work] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._metrics = Metrics()
-        self._running_since: float | None = None
-        self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
-        self._thread.start()
+        self._running: dict[int, float] = {}
+        """When each thread's call began."""
+        names = [f"batcher-{number}" for number in range(embedder.streams)]
+        self._threads = [threading.Thread(target=self._serve, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     def embed(self, samples: np.ndarray, *, timeout: float = 60.0) -> np.ndarray:
         """The unit vector of one clip, `(T,)` samples at 16 kHz to `(512,)`, as `Embedder.embed` gives it.
@@ -94,33 +103,37 @@ class Batcher:
             vectors.extend(self._wait(self.submit(part, timeout=timeout), timeout))
         return pool(np.stack(vectors))
 
-    def submit(self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0) -> Future[np.ndarray]:
+    def submit(
+        self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0, bulk: bool = False
+    ) -> Future[np.ndarray]:
         """Queue spectrograms `(bins, T)`; the future gives their unit vectors, `(N, 512)`.
 
-        Cancel the future to drop the work; it is dropped by itself `timeout` seconds from now. Raises Busy when full.
+        `bulk` is for what nobody waits for. Cancel the future to drop the work; it is dropped by itself `timeout`
+        seconds from now. Raises Busy when full.
         """
-        work = _Work(spectrograms, time.monotonic() + timeout)
+        work = _Work(spectrograms, time.monotonic() + timeout, bulk)
+        queue = self._bulk if bulk else self._queue
         with self._changed:
-            if self._stopping or len(self._queue) >= self._max_queue:
+            if self._stopping or len(queue) >= self._max_queue:
                 self._count(rejected=1)
-                raise Busy(f"{len(self._queue)} requests wait for the model already", retry_after=RETRY_AFTER)
-            self._queue.append(work)
+                raise Busy(f"{len(queue)} requests wait for the model already", retry_after=RETRY_AFTER)
+            queue.append(work)
             self._changed.notify()
         return work.future
 
     def metrics(self) -> Metrics:
         """A consistent copy of the figures."""
         with self._changed:
-            since = self._running_since
+            since = min(self._running.values(), default=None)
             running = time.monotonic() - since if since is not None else 0.0
-            return replace(self._metrics, waiting=len(self._queue), running_for=running)
+            return replace(self._metrics, waiting=len(self._queue) + len(self._bulk), running_for=running)
 
     def stalled_seconds(self) -> float:
         """For a watchdog: how long the current call, or the oldest work while none runs, has taken; 0 when idle."""
         with self._changed:
-            since = self._running_since
-            if since is None and self._queue:
-                since = self._queue[0].submitted
+            since = min(self._running.values(), default=None)
+            if since is None:
+                since = min((queue[0].submitted for queue in (self._queue, self._bulk) if queue), default=None)
             return time.monotonic() - since if since is not None else 0.0
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -128,20 +141,25 @@ class Batcher:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(timeout)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self) -> None:
+        me = threading.get_ident()
         while batch := self._take():
             started = time.monotonic()
-            self._running_since = started
-            failed = self._run(batch)
             with self._changed:
-                self._running_since = None
+                self._running[me] = started
+            failed = self._run(batch)
+            ended = [work for work in batch if work.future.done()]  # others gave way
+            with self._changed:
+                del self._running[me]
                 self._count(
                     batches=1,
-                    requests=len(batch),
+                    requests=len(ended),
                     failed=failed,
-                    wait_seconds=sum(started - work.submitted for work in batch),
+                    wait_seconds=sum(started - work.submitted for work in ended),
                     run_seconds=time.monotonic() - started,
                 )
                 self._metrics = replace(self._metrics, largest_batch=max(self._metrics.largest_batch, len(batch)))
@@ -150,22 +168,25 @@ class Batcher:
         """Wait for work and take what is there; empty once stopped."""
         with self._changed:
             while not self._stopping:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
+                self._changed.wait_for(lambda: self._queue or self._bulk or self._stopping)
                 if self._max_wait and self._queue:
                     until = self._queue[0].submitted + self._max_wait - time.monotonic()
                     self._changed.wait_for(lambda: len(self._queue) >= self._max_batch or self._stopping, until)
                 batch: list[_Work] = []
-                while self._queue and len(batch) < self._max_batch and not self._stopping:
-                    if self._claim(work := self._queue.popleft()):
+                while (queue := self._queue or self._bulk) and len(batch) < self._max_batch and not self._stopping:
+                    if self._claim(work := queue.popleft()):
                         batch.append(work)
                 if batch:
                     return batch
-            while self._queue:
-                _fail(self._queue.popleft(), Busy("the worker is stopping", retry_after=RETRY_AFTER))
+            for queue in (self._queue, self._bulk):
+                while queue:
+                    _fail(queue.popleft(), Busy("the worker is stopping", retry_after=RETRY_AFTER))
             return []
 
     def _claim(self, work: _Work) -> bool:
         """Whether the work is still wanted; otherwise it is counted and dropped."""
+        if work.done:  # it runs already, and only gave way
+            return True
         if time.monotonic() < work.deadline and work.future.set_running_or_notify_cancel():
             return True
         self._count(expired=1)
@@ -175,6 +196,8 @@ class Batcher:
     def _run(self, batch: list[_Work]) -> int:
         """One call for all; when it fails, one for each, so that no request fails for its neighbour. Gives failures."""
         try:
+            if batch[0].bulk and not self._shares:
+                return self._run_giving_way(batch[0])
             vectors = self.embedder.run([part for work in batch for part in work.spectrograms])
         except Exception as error:
             if len(batch) > 1:
@@ -186,6 +209,18 @@ class Batcher:
         for work in batch:
             work.future.set_result(vectors[start : start + len(work.spectrograms)])
             start += len(work.spectrograms)
+        return 0
+
+    def _run_giving_way(self, work: _Work) -> int:
+        """A call for each spectrogram, until someone waits: the rest is first in line after them."""
+        for part in work.spectrograms[len(work.done) :]:
+            work.done.append(self.embedder.run([part])[0])
+            with self._changed:
+                if self._queue and len(work.done) < len(work.spectrograms) and not self._stopping:
+                    self._bulk.appendleft(work)
+                    self._changed.notify()
+                    return 0
+        work.future.set_result(np.stack(work.done))
         return 0
 
     def _count(self, **more: float) -> None:

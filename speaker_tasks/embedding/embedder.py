@@ -42,7 +42,8 @@ class Embedder:
         self.runtime, self.device, self.precision = runtime.name, runtime.device, runtime.precision
         self.mixes_lengths = runtime.mixes_lengths
         self._runtime = runtime
-        self._lock = threading.Lock()
+        self.streams = runtime.streams
+        self._calls = threading.BoundedSemaphore(runtime.streams)
         self._front_end = FRONT_ENDS[loaded.config.front_end]
         self._window = int(WINDOW_SECONDS[loaded.config.front_end] * SAMPLE_RATE)
         self._batch_frames = BATCH_FRAMES[loaded.config.front_end]
@@ -118,7 +119,7 @@ class Embedder:
         lengths = [part.shape[1] for part in spectrograms]
         for batch in _batches(lengths, self._batch_frames, mixed=self.mixes_lengths):
             padded, frames = pad([spectrograms[index] for index in batch])
-            with self._lock:
+            with self._calls:
                 vectors[batch] = self._runtime.embed(padded, frames)
         return vectors
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,13 +27,15 @@ _logger = logging.getLogger(__name__)
 
 
 class Runtime(Protocol):
-    """An executable network, to be called by one thread at a time."""
+    """An executable network, to be called by `streams` threads at a time."""
 
     name: str
     device: str
     precision: str
     mixes_lengths: bool
     """Whether a batch is better filled with clips of any lengths than run by equal ones."""
+    streams: int
+    """Calls that may run at the same moment."""
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """`(B, bins, T, 1)` float32 with `(B,)` int32 valid frames each: `(B, embedding_size)` float32 unit rows."""
@@ -59,6 +65,9 @@ class OpenVINORuntime:
 
     On a CPU a batch of mixed lengths takes longer than its clips one by one (masks and padding cost more than company
     saves), so the network is built without masks and rows of one length are run together.
+
+    A call that runs alone has all threads, which is quickest; calls that meet have one each, which is most in all: two
+    threads that share a call wait for each other, the more so when other processes want the cores as well.
     """
 
     name, device, mixes_lengths = "openvino", "cpu", False
@@ -70,31 +79,65 @@ class OpenVINORuntime:
 
         self.precision = _cpu_precision(precision)
         self._size = weights.config.embedding_size
-        options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or usable_processors(),
-            "ENABLE_CPU_PINNING": False,
-        }
+        self.streams = threads or usable_processors()
+        options: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
         if cache_dir is not None and writable(cache_dir):
             options["CACHE_DIR"] = str(cache_dir)
-        core = openvino.Core()
-        self._trunk, self._head = (
-            core.compile_model(graph, "CPU", {**options, "INFERENCE_PRECISION_HINT": kind}).create_infer_request()
-            for graph, kind in zip(graphs(weights, cache_dir), (self.precision, "f32"), strict=True)
-        )
+        core, made = openvino.Core(), graphs(weights, cache_dir)
+
+        def compiled(streams: int) -> list[_Request]:
+            shape = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.streams}
+            trunk, head = (
+                core.compile_model(graph, "CPU", {**options, **shape, "INFERENCE_PRECISION_HINT": kind})
+                for graph, kind in zip(made, (self.precision, "f32"), strict=True)
+            )
+            return [_Request(trunk.create_infer_request(), head.create_infer_request()) for _ in range(streams)]
+
+        (self._whole,) = compiled(1)
+        self._shares: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        for one in compiled(self.streams) if self.streams > 1 else [self._whole]:
+            self._shares.put(one)
+        self._running, self._lock = 0, threading.Lock()
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
         vectors = np.empty((len(frames), self._size), np.float32)
-        for length in np.unique(frames):
-            rows = np.flatnonzero(frames == length)
-            alike = spectrograms if len(rows) == len(frames) else spectrograms[rows]
-            vectors[rows] = self._run(np.ascontiguousarray(alike[:, :, :length, 0])[:, None])
+        with self._request() as request:
+            for length in np.unique(frames):
+                rows = np.flatnonzero(frames == length)
+                alike = spectrograms if len(rows) == len(frames) else spectrograms[rows]
+                vectors[rows] = request.run(np.ascontiguousarray(alike[:, :, :length, 0])[:, None])
         return vectors
 
-    def _run(self, spectrograms: np.ndarray) -> np.ndarray:
+    @contextmanager
+    def _request(self) -> Iterator[_Request]:
+        """All threads for a call that runs alone, else one thread's share."""
+        with self._lock:
+            self._running += 1
+            alone = self._running == 1
+        share = None if alone and self.streams > 1 else self._shares.get()
+        try:
+            yield share or self._whole
+        finally:
+            if share is not None:
+                self._shares.put(share)
+            with self._lock:
+                self._running -= 1
+
+
+class _Request:
+    """The two graphs, run one after the other; by one thread at a time."""
+
+    def __init__(self, trunk: Any, head: Any) -> None:
+        self._trunk, self._head = trunk, head
+
+    def run(self, spectrograms: np.ndarray) -> np.ndarray:
+        """`(B, 1, bins, T)` to `(B, size)`, which the next call overwrites."""
         self._trunk.infer([spectrograms], share_inputs=True)
-        return self._head.infer([self._trunk.get_output_tensor(0)], share_inputs=True, share_outputs=True)[0]
+        found: np.ndarray = self._head.infer([self._trunk.get_output_tensor(0)], share_inputs=True, share_outputs=True)[
+            0
+        ]
+        return found
 
 
 class TensorFlowRuntime:
@@ -103,7 +146,7 @@ class TensorFlowRuntime:
     On a GPU its memory grows as needed, and bf16 is chosen where the GPU has it; on a CPU bf16 gains nothing here.
     """
 
-    name, mixes_lengths = "tensorflow", True
+    name, mixes_lengths, streams = "tensorflow", True, 1
 
     def __init__(self, weights: Weights, *, device: str = "cpu", precision: str = "auto", threads: int = 0) -> None:
         import_keras("tensorflow")

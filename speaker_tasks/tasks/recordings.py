@@ -171,7 +171,7 @@ class Run:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return self._context.batcher.submit(spectrograms, timeout=PATIENCE_SECONDS)
+                return self._context.batcher.submit(spectrograms, timeout=PATIENCE_SECONDS, bulk=True)
             except Busy:
                 if time.monotonic() > deadline:
                     raise

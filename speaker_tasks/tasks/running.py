@@ -17,6 +17,7 @@ from typing import Any
 import redis
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
+from celery.worker import state
 
 from speaker_tasks.celery_app import ENROLL_QUEUE
 from speaker_tasks.errors import SpeakerTasksError
@@ -29,8 +30,10 @@ logger = get_task_logger(__name__)
 
 Work = Callable[[WorkerContext, Sequence[str]], dict[str, Any]]
 WEBHOOK_TASK = "speaker_tasks.webhook"
-MORE_SECONDS = 1.0
-"""How long a thread of Celery's goes on with what else waits, before its own message is acknowledged."""
+MORE_SECONDS = 5.0
+"""How long a thread of Celery's goes on with what else comes, before its own message is acknowledged."""
+LINGER_SECONDS = 0.05
+"""How long it waits for the next: under load there is one sooner."""
 
 _thread = threading.local()
 """`taken`: the message that this thread took by itself, while its task runs."""
@@ -81,10 +84,18 @@ def queued_ms(job_id: str) -> float:
 def _do_more(context: WorkerContext) -> None:
     until = time.monotonic() + MORE_SECONDS
     try:
-        while time.monotonic() < until and (taken := context.intake.take()):
+        while time.monotonic() < until and not _celery_waits():
+            taken = context.intake.take() or context.intake.wait(LINGER_SECONDS)
+            if taken is None:
+                return
             do(context, taken)
     except redis.RedisError as error:
         logger.warning("nothing more is taken: %s", error)
+
+
+def _celery_waits() -> bool:
+    """Whether a message that Celery has taken waits for a thread."""
+    return len(state.reserved_requests) > len(state.active_requests)
 
 
 def _run(

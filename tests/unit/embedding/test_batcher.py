@@ -19,6 +19,7 @@ class SlowEmbedder:
     """Gives each spectrogram's first value, in every place of the vector, when it is let go."""
 
     mixes_lengths = True
+    streams = 1
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -201,3 +202,66 @@ def test_stopping_finishes_what_runs_and_fails_what_waits(embedder: SlowEmbedder
         waiting.result(10)
     with pytest.raises(Busy):
         batcher.submit(part(2))
+
+
+class TestBulk:
+    @pytest.fixture
+    def order(self, embedder: SlowEmbedder, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The values of the spectrograms in the order in which the network saw them; calls are not shared."""
+        seen: list[float] = []
+        run = embedder.run
+
+        def watched(spectrograms: Sequence[np.ndarray]) -> np.ndarray:
+            seen.extend(float(spectrogram[0, 0]) for spectrogram in spectrograms)
+            return run(spectrograms)
+
+        monkeypatch.setattr(embedder, "run", watched)
+        embedder.mixes_lengths = False
+        return seen
+
+    def test_it_waits_for_those_who_wait(
+        self, embedder: SlowEmbedder, start: Callable[..., Batcher], order: list[float]
+    ) -> None:
+        batcher = start()
+        first = batcher.submit([np.full((1, 1), 1.0)])
+        embedder.entered.wait(10)
+        bulk = batcher.submit([np.full((1, 1), 2.0)], bulk=True)
+        urgent = batcher.submit([np.full((1, 1), 3.0)])
+        embedder.gate.set()
+        for future in (first, bulk, urgent):
+            future.result(10)
+        assert order == [1, 3, 2]
+
+    def test_it_gives_way_between_its_windows(
+        self, embedder: SlowEmbedder, start: Callable[..., Batcher], order: list[float]
+    ) -> None:
+        batcher = start()
+        bulk = batcher.submit([np.full((1, 1), value) for value in (1.0, 2.0, 3.0)], bulk=True)
+        embedder.entered.wait(10)
+        urgent = batcher.submit([np.full((1, 1), 9.0)])
+        embedder.gate.set()
+        assert urgent.result(10)[0, 0] == 9
+        assert bulk.result(10)[:, 0].tolist() == [1, 2, 3]
+        assert order == [1, 9, 2, 3]
+        assert batcher.metrics().requests == 2
+
+    def test_one_that_fails_after_it_gave_way_says_so(
+        self, embedder: SlowEmbedder, start: Callable[..., Batcher], order: list[float]
+    ) -> None:
+        batcher = start()
+        bulk = batcher.submit([np.full((1, 1), 1.0), np.full((1, 1), np.nan)], bulk=True)
+        embedder.entered.wait(10)
+        batcher.submit([np.full((1, 1), 9.0)])
+        embedder.gate.set()
+        with pytest.raises(FloatingPointError):
+            bulk.result(10)
+
+
+def test_as_many_calls_run_together_as_the_model_takes(embedder: SlowEmbedder, start: Callable[..., Batcher]) -> None:
+    embedder.streams, embedder.mixes_lengths = 2, False
+    barrier = threading.Barrier(2, timeout=10)
+    embedder.run = lambda spectrograms: (barrier.wait(), np.zeros((len(spectrograms), 4), np.float32))[1]  # type: ignore[method-assign]
+    batcher = start()
+    futures = [batcher.submit([np.full((1, 1), 1.0)]) for _ in range(4)]
+    for future in futures:
+        assert future.result(10).shape == (1, 4), "a call alone would wait at the barrier for ever"
