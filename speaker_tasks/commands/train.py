@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from speaker_tasks.commands.edge import console
+from speaker_tasks.embedding.machine import settle
 from speaker_tasks.errors import ConfigurationError
+
+Config = Annotated[Path, typer.Option(help="The recipe, a TOML file of the fields of `training.recipe.Recipe`.")]
+Shared = Annotated[
+    Path,
+    typer.Option(envvar="SPEAKER_SHARED", help="Folder with speech/ (manifest.tsv, train, validation) and noise/."),
+]
 
 
 def train(
-    config: Annotated[Path, typer.Option(help="The recipe, a TOML file of the fields of `training.recipe.Recipe`.")],
-    shared: Annotated[
-        Path,
-        typer.Option(envvar="SPEAKER_SHARED", help="Folder with speech/ (manifest.tsv, train, validation) and noise/."),
-    ],
+    config: Config,
+    shared: Shared,
     out: Annotated[Path, typer.Option(help="The run's folder; a run that stopped goes on from it.")],
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared features; default: OUT/cache.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the best weights here when the run ends.")] = None,
 ) -> None:
     """Prepare the speech once, train to the end of the recipe (or go on), keep the weights that validate best."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # 1.4 times as fast as TensorFlow on a CPU
+    settle()
     recipe_type, corpus_module, training_module = _import_training()
     if not (shared / "speech" / "manifest.tsv").is_file():
         raise ConfigurationError(
@@ -37,10 +44,10 @@ def train(
     training = training_module.Training(recipe, corpus, validation, out, console.print)
     training.run()
     if export:
-        from speaker_tasks.embedding.training.export import export_best
-
-        card = export_best(out, recipe, speech, export)
-        console.print(f"{card.model_id} written to {export}")
+        # In a process of its own: Keras has one backend a process, and here it is not OpenVINO's.
+        command = ["weights", "export", str(out), str(export), "--config", str(config), "--shared", str(shared)]
+        environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+        subprocess.run([sys.executable, "-m", "speaker_tasks.cli", *command], env=environment, check=True)
 
 
 def _import_training():

@@ -1,4 +1,4 @@
-"""`speaker-tasks weights`: which models are present, and the published `vgg` weights in one command."""
+"""`speaker-tasks weights`: which models are present, the published `vgg` weights in one command, a run's weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from rich.table import Table
 
 from speaker_tasks.commands.edge import console, load_settings
 from speaker_tasks.commands.service import AsJson, show_json
+from speaker_tasks.commands.train import Config, Shared
 from speaker_tasks.errors import NotFound, WeightsRefused
 
-app = typer.Typer(help="Weights of the models: list them, fetch the published ones.", no_args_is_help=True)
+app = typer.Typer(
+    help="Weights of the models: list them, fetch the published ones, export trained ones.", no_args_is_help=True
+)
 
 
 @app.command("fetch")
@@ -41,6 +44,23 @@ def fetch(
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     console.print(f"{card.model_id} is in {registry(data_dir)}; SPEAKER_MODEL=vgg uses it")
+
+
+@app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
+    file: Annotated[Path, typer.Argument(help="The weights file to write.")],
+    config: Config,
+    shared: Shared,
+) -> None:
+    """Write the best weights of a training run with their card: recipe, data, error rates, calibration."""
+    from speaker_tasks.embedding.training.export import export_best
+    from speaker_tasks.embedding.training.recipe import Recipe
+
+    if not (run / "best.npz").is_file():
+        raise NotFound(f"no training run at {run}: it holds no best.npz")
+    card = export_best(run, Recipe.load(config), shared / "speech", file)
+    console.print(f"{card.model_id} written to {file}")
 
 
 @app.command("list")

@@ -53,6 +53,24 @@ def build(config: NetworkConfig, *, masked: bool = True) -> keras.Model:
 
 
 @keras.saving.register_keras_serializable("speaker_tasks")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras' own; on torch, channels first, in torch's one fused step: training then takes little over half the time.
+
+    Keras composes it there of a dozen operations in float32.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if keras.backend.backend() != "torch" or self.axis != 1:
+            return super().call(inputs, training=training, mask=mask)
+        from torch.nn.functional import batch_norm
+
+        mean, variance = self.moving_mean.value, self.moving_variance.value
+        gamma, beta = self.gamma.value, self.beta.value
+        learns = bool(training) and self.trainable
+        return batch_norm(inputs, mean, variance, gamma, beta, learns, 1 - self.momentum, self.epsilon)
+
+
+@keras.saving.register_keras_serializable("speaker_tasks")
 class TimeMask(layers.Layer):
     """Zero every column of `(B, F, T, C)` past its row's number of valid frames."""
 
@@ -191,7 +209,7 @@ def _conv(x, filters: int, kernel: int, strides, name: str):
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2)(x)
     x = layers.Conv2D(filters, kernel, strides=strides, use_bias=False, name=layer_name)(x)
-    return layers.BatchNormalization(_channel_axis(), epsilon=BATCH_NORM_EPSILON, name=f"{layer_name}__bn")(x)
+    return BatchNormalization(_channel_axis(), epsilon=BATCH_NORM_EPSILON, name=f"{layer_name}__bn")(x)
 
 
 def _channel_axis() -> int:

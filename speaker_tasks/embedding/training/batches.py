@@ -13,10 +13,9 @@ from speaker_tasks.embedding.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """`spectrograms` (B, 64, T, 1) float32, `frames` (B,) int32, `labels` (B,) int32 (-1: none), `targets` (B, 192)."""
+    """`spectrograms` (B, 64, T, 1) float32, `labels` (B,) int32 (-1: none), `targets` (B, 192)."""
 
     spectrograms: np.ndarray
-    frames: np.ndarray
     labels: np.ndarray
     targets: np.ndarray
 
@@ -58,7 +57,6 @@ class BatchMaker:
         length = int(rng.choice(recipe.final_crop_frames if final else recipe.crop_frames))
         speakers = rng.choice(len(self._clips_of), recipe.batch_size // 2, replace=False, p=self._speaker_share)
         speeds = rng.integers(len(self._speeds), size=len(speakers))
-        frames = np.full(recipe.batch_size, length, np.int32)
         spectrograms = np.zeros((recipe.batch_size, features.MEL_BINS, length, 1), np.float32)
         labels, targets = [], []
         for row in range(recipe.batch_size):
@@ -70,7 +68,7 @@ class BatchMaker:
             known = self._class_of[speaker]
             labels.append(known + speed_index * len(self._labelled) if known >= 0 else -1)
             targets.append(self._targets[speed][clip])
-        return Batch(spectrograms, frames, np.array(labels, np.int32), np.stack(targets))
+        return Batch(spectrograms, np.array(labels, np.int32), np.stack(targets))
 
     def _spectrogram(self, clip: int, speed: float, length: int, rng: np.random.Generator) -> np.ndarray:
         """One augmented crop: `(64, length)` float32."""

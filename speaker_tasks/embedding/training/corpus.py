@@ -1,7 +1,7 @@
 """The training speech as log mel powers on disk: one view for each speed, clean and degraded, with teacher vectors.
 
 The speech folder holds `manifest.tsv` with the columns path, speaker, corpus, seconds. Views are made once and cached;
-`Corpus.open` maps them into memory.
+`open_corpus` reads them into memory.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _write_view(clips: list[Clip], speed: float, degraded: bool, rooms: list[np.
 def _read_view(cache: Path, speed: float, degraded: bool) -> View:
     name = _view_name(speed, degraded)
     offsets = np.array(json.loads((cache / f"{name}.json").read_text()))
-    frames = np.memmap(cache / f"{name}.frames", np.float16, "r", shape=(int(offsets[-1]), features.MEL_BINS))
+    frames = np.fromfile(cache / f"{name}.frames", np.float16).reshape(int(offsets[-1]), features.MEL_BINS)
     return View(speed, degraded, frames, offsets)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from speaker_tasks.embedding.network import CONFIGS, build
 from speaker_tasks.embedding.training.batches import Batch, BatchMaker
 from speaker_tasks.embedding.training.corpus import Corpus
+from speaker_tasks.embedding.training.muon import ADAM_LAYERS, Muon
 from speaker_tasks.embedding.training.objective import Distillation
 from speaker_tasks.embedding.training.recipe import Recipe
-from speaker_tasks.embedding.training.validation import Validation
+from speaker_tasks.embedding.training.validation import Validation, in_layout
 
 AVERAGE_EVERY = 4
 LOG_EVERY = 50
@@ -49,12 +50,19 @@ class Training:
     ) -> None:
         keras.utils.set_random_seed(recipe.seed)
         keras.config.set_dtype_policy("mixed_bfloat16")
+        if keras.backend.backend() == "torch":
+            keras.config.set_image_data_format("channels_first")
         self._recipe, self._validation, self._folder, self._say = recipe, validation, folder, say
         self._batches = BatchMaker(corpus, recipe)
-        self.network = build(CONFIGS[recipe.network])
+        self.network = build(CONFIGS[recipe.network], masked=False)
         self._model = Distillation(self.network, recipe, self._batches.class_vectors(), recipe.seed)
-        self._optimizer = keras.optimizers.AdamW(
-            recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=5.0
+        self._optimizer = Muon(
+            recipe.kernel_learning_rate,
+            adam_lr_ratio=recipe.learning_rate / recipe.kernel_learning_rate,
+            adam_weight_decay=recipe.weight_decay * recipe.learning_rate / recipe.kernel_learning_rate,
+            weight_decay=None,
+            exclude_layers=ADAM_LAYERS,
+            rms_rate=None,
         )
         self._model.compile(optimizer=self._optimizer, jit_compile=False)
         self._optimizer.build(self._model.trainable_variables)
@@ -90,9 +98,8 @@ class Training:
         return progress
 
     def _train_on(self, batch: Batch) -> dict[str, float]:
-        inputs = {"spectrogram": batch.spectrograms, "frames": batch.frames}
         targets = {"label": batch.labels, "teacher": batch.targets}
-        logs = self._model.train_on_batch(inputs, targets, return_dict=True)
+        logs = self._model.train_on_batch(in_layout(batch.spectrograms), targets, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
     def _schedule(self, share: float) -> None:
@@ -100,7 +107,7 @@ class Training:
         recipe = self._recipe
         grow = min(share / recipe.warm_up, 1.0)
         fall = 0.5 * (1 + math.cos(math.pi * max(share - recipe.warm_up, 0.0) / (1 - recipe.warm_up)))
-        self._optimizer.learning_rate = recipe.learning_rate * max(grow * fall, 1e-3)
+        self._optimizer.learning_rate = recipe.kernel_learning_rate * max(grow * fall, 1e-3)
         self._model.margin.assign(recipe.margin * min(2 * share, 1.0))
 
     def _update_average(self) -> None:

@@ -21,7 +21,7 @@ from speaker_tasks.embedding.training.recipe import Recipe
 
 @keras.saving.register_keras_serializable("speaker_tasks")
 class Distillation(keras.Model):
-    """The network with its training heads. `fit` inputs: `spectrogram`, `frames`; targets: `label`, `teacher`."""
+    """The network, without masks, and its training heads. Inputs: spectrograms; targets: `label`, `teacher`."""
 
     def __init__(self, network: keras.Model, recipe: Recipe, class_vectors: np.ndarray, seed: int = 0) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Distillation(keras.Model):
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, inputs, training=False):
-        return self.network([inputs["spectrogram"], inputs["frames"]], training=training)
+        return self.network(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         teacher = ops.matmul(y["teacher"], self.from_teacher)

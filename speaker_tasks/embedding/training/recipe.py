@@ -18,7 +18,7 @@ class Recipe:
     rooms: bool = True
     """Whether each speed also has a degraded copy: rooms, telephone bands, codecs."""
 
-    batch_size: int = 64
+    batch_size: int = 96
     crop_frames: tuple[int, ...] = (100, 120, 150, 200)
     """Lengths of crops in frames of 10 ms; one length a batch. A shorter clip is repeated: padding would
     enter the statistics of batch normalisation, and make them those of no clip."""
@@ -37,7 +37,10 @@ class Recipe:
     minutes: float = 0.0
     """Length of the run by the clock; the learning rate follows it. 0: by `steps`."""
     steps: int = 20_000
+    kernel_learning_rate: float = 0.02
+    """Muon's, for the kernels of hidden convolutions, in units of an orthogonal matrix."""
     learning_rate: float = 1.5e-3
+    """AdamW's, for everything else."""
     weight_decay: float = 0.02
     warm_up: float = 0.05
     """Share of the run in which the learning rate and the margin grow."""

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ pytest.importorskip("scipy", reason="training needs scipy: pip install 'speaker-
 from speaker_tasks.embedding.training.batches import BatchMaker
 from speaker_tasks.embedding.training.corpus import Corpus, View
 from speaker_tasks.embedding.training.degrade import change_speed, degrade, reverberate, synthetic_room, telephone
+from speaker_tasks.embedding.training.muon import ADAM_LAYERS, Muon
 from speaker_tasks.embedding.training.recipe import Recipe
 
 SPEAKERS, CLIPS, FRAMES = 10, 3, 130
@@ -57,7 +61,6 @@ def test_a_batch_holds_pairs_of_one_speaker_and_repeats_what_is_short(corpus):
     plain = dataclasses.replace(RECIPE, noise_probability=0.0, frequency_mask_bins=1, time_mask_frames=100)
     batch = BatchMaker(corpus, plain).draw(np.random.default_rng(0), final=True)
     assert batch.spectrograms.shape == (8, 64, 160, 1)
-    assert list(batch.frames) == [160] * 8
     again = batch.spectrograms[:, :, FRAMES:]
     np.testing.assert_allclose(again, batch.spectrograms[:, :, : again.shape[2]], atol=1e-5)
     assert list(batch.labels[0::2]) == list(batch.labels[1::2])
@@ -108,15 +111,46 @@ def test_learning_moves_towards_the_teacher(corpus):
     keras.utils.set_random_seed(0)
     maker = BatchMaker(corpus, RECIPE)
     batch = maker.draw(np.random.default_rng(0))
-    model = Distillation(build(COMPACT), RECIPE, maker.class_vectors())
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
-    inputs = {"spectrogram": batch.spectrograms, "frames": batch.frames}
+    model = Distillation(build(COMPACT, masked=False), RECIPE, maker.class_vectors())
+    model.compile(optimizer=Muon(0.02, adam_lr_ratio=0.05, exclude_layers=ADAM_LAYERS, rms_rate=None))
     targets = {"label": batch.labels, "teacher": batch.targets}
-    losses = [float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])]
-    for _ in range(6):
+    losses = []
+    for _ in range(7):
         model.reset_metrics()
-        losses.append(float(model.train_on_batch(inputs, targets, return_dict=True)["loss"]))
+        losses.append(float(model.train_on_batch(batch.spectrograms, targets, return_dict=True)["loss"]))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_kernel_learns_by_an_orthogonal_step_and_a_bias_by_adam():
+    import keras
+
+    kernel = keras.Variable(np.zeros((3, 3, 16, 8), np.float32), name="kernel")
+    bias = keras.Variable(np.zeros(8, np.float32), name="bias")
+    optimizer = Muon(0.5, adam_lr_ratio=0.1, adam_weight_decay=None, weight_decay=None, rms_rate=None)
+    gradient = np.random.default_rng(0).normal(size=(144, 8)).astype(np.float32) * np.logspace(-1, 1, 8, dtype="f")
+    optimizer.apply([gradient.reshape(kernel.shape), np.logspace(-2, 2, 8, dtype="f")], [kernel, bias])
+    step = np.linalg.svd(keras.ops.convert_to_numpy(kernel).reshape(144, 8), compute_uv=False) / 0.5
+    assert step.min() > 0.3  # the gradient's own span two decades
+    assert step.max() < 1.4
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(bias), np.full(8, -0.05), rtol=1e-3)
+
+
+def test_on_torch_the_fused_normalisation_is_that_of_keras():
+    pytest.importorskip("torch", reason="training on torch needs it: pip install torch")
+    code = """
+import keras, numpy as np
+keras.config.set_image_data_format("channels_first")
+from speaker_tasks.embedding.network import BatchNormalization
+x = np.random.default_rng(0).normal(2, 3, (4, 6, 5, 7)).astype("float32")
+for training in (True, False):
+    layers = [kind(1, epsilon=1e-3) for kind in (BatchNormalization, keras.layers.BatchNormalization)]
+    ours, theirs = [keras.ops.convert_to_numpy(layer(x, training=training)) for layer in layers]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for mine, other in zip(layers[0].weights, layers[1].weights, strict=True):
+        np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (mine, other)), rtol=1e-2)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
 
 
 def test_an_unknown_key_in_a_recipe_is_named(tmp_path):
