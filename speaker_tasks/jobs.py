@@ -81,6 +81,10 @@ class JobStore:
             raise Gone(f"job {job_id!r} has ended long ago and is forgotten", job=job_id)
         raise NotFound(f"there is no job {job_id!r}", job=job_id)
 
+    def look(self, job_id: str, pipeline: redis.client.Pipeline) -> None:
+        """Ask for the job's state alone; the pipeline gives its name as bytes, or None."""
+        pipeline.hget(self._key(job_id), "state")
+
     def recent(self, *, before: str | None = None) -> Iterator[JobRecord]:
         """The jobs that are remembered, the newest first; those older than the job `before` if one is named."""
         start: Any = time.time()

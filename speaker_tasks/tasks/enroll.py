@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import wraps
 from typing import Any
 
@@ -23,16 +22,17 @@ from celery.utils.log import get_task_logger
 from banks.names import clean_bank_name
 from enrollment.gates import Verdict
 from enrollment.manifest import Entry
-from enrollment.report import Outcome, Reason, reason_of
+from enrollment.report import Outcome
 from enrollment.sources import Options
 from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE
 from speaker_tasks.errors import Malformed, PayloadGone, SpeakerTasksError, Unavailable, Unusable
 from speaker_tasks.outbox import Message
 from speaker_tasks.tasks import assemble, judging
 from speaker_tasks.tasks.context import WorkerContext, current
+from speaker_tasks.tasks.ledger import Ledger
 from speaker_tasks.tasks.plan import Numbered, Plan, Request
 from speaker_tasks.tasks.reading import read_manifest, read_source
-from speaker_tasks.tasks.recordings import PAYLOAD, Embedded, Run
+from speaker_tasks.tasks.recordings import PAYLOAD, Run
 from speaker_tasks.vectorcache import Measures
 
 logger = get_task_logger(__name__)
@@ -98,8 +98,10 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     if head is None:
         return  # the job has ended meanwhile
     entries = [(one.key, one.entry) for one in todo.values()]
+    ledger = Ledger(context, plan, job_id)
     for embedded in Run(context).over(entries, _StandBack(context, job_id)):
-        _record(context, plan, job_id, todo.pop(embedded.key), embedded)
+        ledger.note(todo.pop(embedded.key), embedded)
+    ledger.write()
     if context.jobs.get(job_id).over:
         return
     if todo:
@@ -163,33 +165,6 @@ def _request(arguments: dict[str, Any]) -> Request:
     return request
 
 
-def _record(context: WorkerContext, plan: Plan, job_id: str, one: Numbered, done: Embedded) -> None:
-    """Write what became of one recording; its measures lie beside the outcome for the end of the job."""
-    outcome = _outcome(context, one.entry, done, force=plan.force)
-    told = {**outcome.to_dict(), "clip": done.clip, "measures": asdict(done.measures)}
-    pipe = context.redis.pipeline(transaction=False)  # the vector is written before the outcome that speaks of it
-    if done.vector is not None:
-        if not done.remembered:
-            model = context.embedder.model_id
-            context.keeper.cache.put(done.clip, model, done.vector, done.measures, pipeline=pipe)
-        if outcome.enrolled:
-            plan.keep_vector(one.key, done.vector, pipe)
-    context.jobs.record(job_id, one.key, told, ok=outcome.enrolled, pipeline=pipe)
-    pipe.execute()
-
-
-def _outcome(context: WorkerContext, entry: Entry, done: Embedded, *, force: bool) -> Outcome:
-    about = {"row": entry.row, "seconds": done.measures.seconds}
-    path = assemble.shown_path(entry)
-    if done.error is not None:
-        return Outcome(entry.speaker, path, reason_of(done.error), done.error.message, **about)  # type: ignore[arg-type]
-    verdict = judging.alone(done.measures, context.settings)
-    if verdict is None or force:
-        message = f"forced: {verdict.message}" if verdict else ""
-        return Outcome(entry.speaker, path, Reason.ENROLLED, message, **about)  # type: ignore[arg-type]
-    return Outcome(entry.speaker, path, verdict.reason, verdict.message, **about)  # type: ignore[arg-type]
-
-
 def _judged(clip: assemble.Clip, verdict: Verdict) -> Outcome:
     entry = clip.entry
     path, seconds = assemble.shown_path(entry), clip.measures.seconds
@@ -223,7 +198,11 @@ class _StandBack:
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
-        return bool(self._context.redis.llen(RECOGNIZE_QUEUE)) or self._context.jobs.get(self._job_id).over
+        pipe = self._context.redis.pipeline(transaction=False)
+        pipe.llen(RECOGNIZE_QUEUE)
+        self._context.jobs.look(self._job_id, pipe)
+        waiting, state = pipe.execute()
+        return bool(waiting) or state not in (b"queued", b"running")
 
 
 def _all_recorded(context: WorkerContext, job_id: str) -> bool:

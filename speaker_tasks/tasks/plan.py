@@ -107,12 +107,13 @@ class Plan:
 
     def chunk(self, number: int) -> list[Numbered]:
         """The recordings of one chunk; empty if the plan is gone."""
-        stored = self.client.hget(self._key, f"chunk:{number}")
-        return [Numbered(key, Entry(**entry)) for key, entry in orjson.loads(stored)] if stored else []
+        return _numbered(self.client.hget(self._key, f"chunk:{number}"))
 
     def all(self, head: Head) -> list[Numbered]:
         """All recordings, in the order of the manifest."""
-        return [one for number in range(head.chunks) for one in self.chunk(number)]
+        names = [f"chunk:{number}" for number in range(head.chunks)]
+        stored: Any = self.client.hmget(self._key, names) if names else []
+        return [one for chunk in stored for one in _numbered(chunk)]
 
     def keep_vector(self, key: str, vector: np.ndarray, pipeline: redis.client.Pipeline) -> None:
         """Keep a recording's vector (D,), when the caller executes the pipeline."""
@@ -131,6 +132,10 @@ class Plan:
     def forget(self) -> None:
         """Delete the plan and its vectors."""
         self.client.unlink(self._key, self._vectors_key)
+
+
+def _numbered(chunk: Any) -> list[Numbered]:
+    return [Numbered(key, Entry(**entry)) for key, entry in orjson.loads(chunk)] if chunk else []
 
 
 def cut(entries: Sequence[Entry]) -> Iterator[list[Numbered]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from enrollment import gates
 from enrollment.manifest import Entry
 from enrollment.places import Places, content_hash, is_url
+from enrollment.roots import inside
 from speaker_tasks.embedding import audio as sound
 from speaker_tasks.embedding import parts
 from speaker_tasks.embedding.embedder import pool
@@ -24,12 +25,16 @@ from speaker_tasks.embedding.speech import Meter
 from speaker_tasks.errors import Busy, SpeakerTasksError, TooLarge, Unavailable
 from speaker_tasks.payloads import Audio
 from speaker_tasks.tasks.context import WorkerContext
-from speaker_tasks.vectorcache import Measures
+from speaker_tasks.vectorcache import CachedVector, Measures
 
 PAYLOAD = "payload:"
 """A path that begins so is the key of bytes that were uploaded."""
 WINDOWS_AT_A_TIME = 8
 """Windows of one or of several recordings that share a call of the network."""
+LOOKED_UP = 16
+"""Recordings whose vectors are asked for in one round trip to the cache, before the first of them is read."""
+LOOKED_UP_BYTES = 32 << 20
+"""Files larger than this are not hashed ahead: by the time that they are decoded nobody would have them in memory."""
 AHEAD = 2
 """Calls that may wait for the network while the next recordings are read."""
 PATIENCE_SECONDS = 600.0
@@ -67,15 +72,19 @@ class Run:
         settings = context.settings
         self._places = Places(settings.data_roots, settings.data_urls)
         self._hashes: dict[tuple[str, int, int], str] = {}
+        self._paths: dict[str, Path] = {}
+        self._known: dict[str, CachedVector | None] = {}
         self._gathered: list[tuple[Embedded, np.ndarray]] = []
         self._in_flight: deque[tuple[Future[np.ndarray], list[Embedded]]] = deque()
         self._ready: list[Embedded] = []
 
-    def over(self, entries: Iterable[tuple[str, Entry]], stop: Callable[[], bool]) -> Iterator[Embedded]:
+    def over(self, entries: Sequence[tuple[str, Entry]], stop: Callable[[], bool]) -> Iterator[Embedded]:
         """Embed entries, given with their keys, until there are no more or `stop` says so before the next is read."""
-        for key, entry in entries:
+        for number, (key, entry) in enumerate(entries):
             if stop():
                 break
+            if number % LOOKED_UP == 0:
+                self._look_up([ahead for _, ahead in entries[number : number + LOOKED_UP]])
             self._read(Embedded(key), entry)
             yield from self._take_ready()
         self._submit()
@@ -97,6 +106,19 @@ class Run:
             vectors.append(pool(self._result(self._patiently(windows))))
         return gates.agreement(np.stack(vectors)) if len(vectors) > 1 else 1.0
 
+    def _look_up(self, entries: Sequence[Entry]) -> None:
+        """Ask the cache for files of this machine. What is wrong with one is said when it is read."""
+        self._paths, self._known = {}, {}
+        for entry in entries:
+            if entry.path.startswith(PAYLOAD) or is_url(entry.path):
+                continue
+            with suppress(SpeakerTasksError, OSError):
+                path = inside(entry.path, self._places.roots)
+                if path.stat().st_size <= LOOKED_UP_BYTES:
+                    self._known[clip_key(self._hash(path), entry)] = None
+                    self._paths[entry.path] = path
+        self._known |= self._context.keeper.cache.get(list(self._known), self._context.embedder.model_id)
+
     def _read(self, one: Embedded, entry: Entry) -> None:
         try:
             with self._fetched(entry) as (source, digest):
@@ -110,7 +132,9 @@ class Run:
             self._ready.append(one)
 
     def _remembered(self, one: Embedded) -> bool:
-        found = self._context.keeper.cache.get([one.clip], self._context.embedder.model_id).get(one.clip)
+        if one.clip not in self._known:
+            self._known |= self._context.keeper.cache.get([one.clip], self._context.embedder.model_id)
+        found = self._known.get(one.clip)
         if found is None:
             return False
         one.vector, one.measures, one.remembered = found.vector, found.measures, True
@@ -133,6 +157,10 @@ class Run:
         if entry.path.startswith(PAYLOAD):
             data = bytes(Audio.unpack(self._context.audio.get(entry.path.removeprefix(PAYLOAD))).data)
             yield data, hashlib.blake2b(data, digest_size=16).hexdigest()
+            return
+        if entry.path in self._paths:
+            path = self._paths[entry.path]
+            yield path, self._hash(path)
             return
         with self._places.local(entry.path) as path:
             yield path, content_hash(path) if is_url(entry.path) else self._hash(path)
