@@ -121,13 +121,20 @@ class Connection:
                 self._unsent = self._unsent[self.socket.send(self._unsent) :]
             except BlockingIOError:
                 return False
+            except (BrokenPipeError, ConnectionResetError):
+                return True  # the next read tells
         return True
 
     def receive(self) -> bytes | None:
-        """Read what is there: the whole answer, or None if there is more to come."""
-        part = self.socket.recv(1 << 18)
+        """Read what is there: the whole answer, or None if there is more to come. Raises `EOFError` when closed."""
+        try:
+            part = self.socket.recv(1 << 18)
+        except ConnectionResetError:
+            part = b""
         if not part:
-            raise SystemExit("the server closed a connection that was kept alive")
+            if self._answer:
+                raise SystemExit("the server closed a connection in the middle of an answer")
+            raise EOFError
         self._answer += part
         if self._wanted < 0 and (end := self._answer.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._answer[:end]).lower()
@@ -220,9 +227,26 @@ class Loop:
             connection: Connection = key.data
             if events & selectors.EVENT_WRITE:
                 self._watch(connection)
-            if events & selectors.EVENT_READ and (answer := connection.receive()) is not None:
-                counted = self._answered(connection, answer) or counted
+            if events & selectors.EVENT_READ:
+                try:
+                    answer = connection.receive()
+                except EOFError:
+                    self._closed(connection)
+                    continue
+                if answer is not None:
+                    counted = self._answered(connection, answer) or counted
         return counted
+
+    def _closed(self, connection: Connection) -> None:
+        """The server closed a connection that was idle for long; what was just sent over it is sent over another."""
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+            return
+        self._busy -= 1
+        self._send(connection.due)
 
     def _answered(self, connection: Connection, answer: bytes) -> float | None:
         now = time.monotonic()

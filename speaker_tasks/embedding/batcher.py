@@ -24,6 +24,8 @@ from speaker_tasks.embedding.embedder import Embedder, pool
 from speaker_tasks.errors import Busy
 
 WINDOWS_AT_A_TIME = 4
+ASKED_SECONDS = 1.0
+"""For so long after someone asked, bulk work leaves one call's place free."""
 RETRY_AFTER = 1.0
 """Seconds that a client is told to wait when the queue is full."""
 
@@ -81,6 +83,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._stopping = False
         self._metrics = Metrics()
+        self._asked = float("-inf")
+        self._bulk_running = 0
         self._running: dict[int, float] = {}
         """When each thread's call began."""
         names = [f"batcher-{number}" for number in range(embedder.streams)]
@@ -117,6 +121,8 @@ class Batcher:
             if self._stopping or len(queue) >= self._max_queue:
                 self._count(rejected=1)
                 raise Busy(f"{len(queue)} requests wait for the model already", retry_after=RETRY_AFTER)
+            if not bulk:
+                self._asked = time.monotonic()
             queue.append(work)
             self._changed.notify()
         return work.future
@@ -155,6 +161,9 @@ class Batcher:
             ended = [work for work in batch if work.future.done()]  # others gave way
             with self._changed:
                 del self._running[me]
+                if batch[-1].bulk:
+                    self._bulk_running -= 1
+                    self._changed.notify()
                 self._count(
                     batches=1,
                     requests=len(ended),
@@ -168,20 +177,28 @@ class Batcher:
         """Wait for work and take what is there; empty once stopped."""
         with self._changed:
             while not self._stopping:
-                self._changed.wait_for(lambda: self._queue or self._bulk or self._stopping)
+                self._changed.wait_for(lambda: self._queue or self._next_bulk() or self._stopping)
                 if self._max_wait and self._queue:
                     until = self._queue[0].submitted + self._max_wait - time.monotonic()
                     self._changed.wait_for(lambda: len(self._queue) >= self._max_batch or self._stopping, until)
                 batch: list[_Work] = []
-                while (queue := self._queue or self._bulk) and len(batch) < self._max_batch and not self._stopping:
+                while len(batch) < self._max_batch and (queue := self._queue or self._next_bulk()):
                     if self._claim(work := queue.popleft()):
                         batch.append(work)
                 if batch:
+                    self._bulk_running += batch[-1].bulk
                     return batch
             for queue in (self._queue, self._bulk):
                 while queue:
                     _fail(queue.popleft(), Busy("the worker is stopping", retry_after=RETRY_AFTER))
             return []
+
+    def _next_bulk(self) -> deque[_Work] | None:
+        """The bulk work that may run now, if there is any."""
+        places = len(self._threads)
+        if places > 1 and time.monotonic() - self._asked < ASKED_SECONDS:
+            places -= 1
+        return self._bulk if self._bulk and self._bulk_running < places else None
 
     def _claim(self, work: _Work) -> bool:
         """Whether the work is still wanted; otherwise it is counted and dropped."""

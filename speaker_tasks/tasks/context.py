@@ -14,11 +14,13 @@ from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.celery_app import RECOGNIZE_QUEUE, redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
+from speaker_tasks.embedding.machine import usable_processors
 from speaker_tasks.intake import Intake
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore, RedisAudioStore
 from speaker_tasks.settings import Settings
+from speaker_tasks.tasks.gate import Gate
 
 SPARE_CONNECTIONS = 4
 """Connections to Redis beyond one for each task that runs: heartbeat, banks."""
@@ -32,6 +34,7 @@ class WorkerContext:
     settings: Settings
     embedder: Embedder
     batcher: Batcher
+    gate: Gate
     redis: redis.Redis
     audio: AudioStore
     jobs: JobStore
@@ -63,6 +66,7 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         settings=settings,
         embedder=embedder,
         batcher=Batcher(embedder, max_queue=2 * threads + 16),
+        gate=Gate(max(1, usable_processors() - 1)),
         redis=client,
         audio=RedisAudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),

@@ -124,7 +124,8 @@ class Run:
             with self._fetched(entry) as (source, digest):
                 one.clip = clip_key(digest, entry)
                 if not self._remembered(one):
-                    self._embed(one, self._blocks(source, entry))
+                    with self._context.gate.inside():
+                        self._embed(one, self._blocks(source, entry))
         except Unavailable:
             raise
         except SpeakerTasksError as error:
@@ -205,10 +206,10 @@ class Run:
                     raise
                 time.sleep(0.2)
 
-    @staticmethod
-    def _result(future: Future[np.ndarray]) -> np.ndarray:
+    def _result(self, future: Future[np.ndarray]) -> np.ndarray:
         try:
-            return future.result(PATIENCE_SECONDS)
+            with self._context.gate.aside():
+                return future.result(PATIENCE_SECONDS)
         except FutureTimeout:
             future.cancel()
             raise Busy(f"the model did not answer within {PATIENCE_SECONDS:g} s") from None
