@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -29,6 +29,8 @@ class WorkerRecord:
     """Seconds since 1970."""
     queues: tuple[str, ...] = ()
     warm: bool = True
+    network: dict[str, float] = field(default_factory=dict)
+    """What its batcher has done: see `embedding.batcher.Metrics.to_dict`."""
 
 
 class WorkerRegistry:

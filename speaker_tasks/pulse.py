@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import redis
 from celery.worker import state
@@ -109,7 +110,7 @@ class Pulse:
         if self._leaving.is_set():
             self.registry.leave(self.record.id)
         else:
-            self.registry.beat(self.record)
+            self.registry.beat(replace(self.record, network=self.context.batcher.metrics().to_dict()))
 
     def _load_banks(self) -> None:
         for load in (self.context.keeper.restore, self.context.active.load_files):

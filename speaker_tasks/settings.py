@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "f32", "bf16"] = "auto"
     """`auto`: bf16 where the processor or GPU multiplies it in hardware; TensorFlow on a CPU gains nothing by it."""
     threads: int = Field(default=0, ge=0)
-    """Threads of the network on a CPU; 0: all the processors that the process may use."""
+    """Threads of the network on a CPU; 0: the processors that the process may use, divided among `workers`."""
 
     # The older server's modes
     ai_bank: Path | None = None
@@ -116,8 +116,16 @@ class Settings(BaseSettings):
     empty."""
 
     # The worker
+    workers: int = Field(default=1, ge=1)
+    """Workers that share this machine's processors; `speaker-tasks up` starts so many."""
     concurrency: int = Field(default=4, ge=1)
-    """Threads that decode, measure and match; the network has one thread of its own."""
+    """Threads that decode, measure and match; the network has threads of its own."""
+    max_batch: int = Field(default=0, ge=0)
+    """Requests that share a call of the network; 0: as measured at the start, 1 where sharing is no quicker (CPU)."""
+    max_wait_ms: float | None = Field(default=None, ge=0)
+    """How long the first waits for others to share its call; empty: as measured at the start."""
+    recent_seconds: int = Field(default=0, ge=0)
+    """For so long the same recording is answered from its vector, which is kept in Redis; 0: never."""
     reserved_threads: int = Field(default=1, ge=0)
     """More threads, which do recognitions only: bulk work never has all of them."""
     visibility_timeout: int = 30

@@ -227,6 +227,7 @@ class Worker(BaseModel):
     started: float
     queues: list[str]
     warm: bool
+    network: dict[str, float] = Field(description="Its calls of the network: counts, mean batch, wait and run time.")
 
 
 class WorkerList(BaseModel):

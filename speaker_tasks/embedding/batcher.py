@@ -50,6 +50,22 @@ class Metrics:
     running_for: float = 0.0
     """Seconds that the oldest call now in the network has taken; a watchdog looks at it."""
 
+    def to_dict(self) -> dict[str, float]:
+        """The counts, and the means: requests of a call, milliseconds that one waited and that a call took."""
+        batches, requests = max(1, self.batches), max(1, self.requests)
+        return {
+            "requests": self.requests,
+            "batches": self.batches,
+            "mean_batch": round(self.requests / batches, 2),
+            "largest_batch": self.largest_batch,
+            "mean_wait_ms": round(1e3 * self.wait_seconds / requests, 2),
+            "mean_run_ms": round(1e3 * self.run_seconds / batches, 2),
+            "waiting": self.waiting,
+            "rejected": self.rejected,
+            "expired": self.expired,
+            "failed": self.failed,
+        }
+
 
 @dataclass
 class _Work:

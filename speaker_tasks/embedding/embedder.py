@@ -84,7 +84,7 @@ class Embedder:
             device=settings.device,
             runtime=settings.runtime,
             precision=settings.precision,
-            threads=settings.threads,
+            threads=settings.threads or machine.share_of_processors(settings.workers),
         )
 
     def embed(self, samples: np.ndarray) -> np.ndarray:

@@ -28,6 +28,11 @@ def usable_processors() -> int:
         return count
 
 
+def share_of_processors(workers: int) -> int:
+    """What each of so many workers on this machine may use: together never more than there are, but at least one."""
+    return max(1, usable_processors() // workers)
+
+
 def has_fast_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
     try:

@@ -57,7 +57,8 @@ def run_up(settings: Settings, on_ready: Callable[[Settings, dict[str, Any]], No
         claim.announce(Running(os.getpid(), settings.redis_url or "", web_url(settings), flower_url(settings)))
         manager = StackManager(lambda: _announce_ready(settings, on_ready))
         for name, command in read_procfile().items():
-            manager.add_process(name, command, env=environment(settings))
+            for number in range(settings.workers if name == "worker" else 1):
+                manager.add_process(f"{name}.{number + 1}" if number else name, command, env=environment(settings))
         try:
             manager.loop()
         finally:

@@ -14,11 +14,13 @@ from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.celery_app import RECOGNIZE_QUEUE, redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
-from speaker_tasks.embedding.machine import usable_processors
+from speaker_tasks.embedding.limits import measured
+from speaker_tasks.embedding.machine import share_of_processors
 from speaker_tasks.intake import Intake
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore, RedisAudioStore
+from speaker_tasks.recent import Recent
 from speaker_tasks.settings import Settings
 from speaker_tasks.tasks.gate import Gate
 
@@ -33,6 +35,7 @@ class WorkerContext:
     app: Celery
     settings: Settings
     embedder: Embedder
+    recent: Recent
     batcher: Batcher
     gate: Gate
     redis: redis.Redis
@@ -65,8 +68,9 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         app=app,
         settings=settings,
         embedder=embedder,
-        batcher=Batcher(embedder, max_queue=2 * threads + 16),
-        gate=Gate(max(1, usable_processors() - 1)),
+        recent=Recent(client, settings.recent_seconds, embedder.model_id),
+        batcher=_batcher(settings, embedder, max_queue=2 * threads + 16),
+        gate=Gate(max(1, share_of_processors(settings.workers) - 1)),
         redis=client,
         audio=RedisAudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),
@@ -76,6 +80,13 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         keeper=keeper,
         active=active,
     )
+
+
+def _batcher(settings: Settings, embedder: Embedder, *, max_queue: int) -> Batcher:
+    limits = measured(embedder)
+    max_batch = settings.max_batch or limits.max_batch
+    max_wait = limits.max_wait_ms if settings.max_wait_ms is None else settings.max_wait_ms
+    return Batcher(embedder, max_batch=max_batch, max_wait_ms=max_wait, max_queue=max_queue)
 
 
 def install(context: WorkerContext) -> None:

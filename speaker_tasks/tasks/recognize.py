@@ -16,6 +16,9 @@ from speaker_tasks.payloads import Audio, Encoding
 from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.tasks.running import run_job
 
+VECTOR = "vector"
+"""What is kept for a while of what was heard: the vector alone."""
+
 
 @shared_task(name="speaker_tasks.recognize")
 def recognize(job_id: str, audio: str) -> dict[str, Any]:
@@ -31,10 +34,11 @@ def embed(job_id: str, audio: str) -> dict[str, Any]:
 
 def recognize_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, Any]:
     """The steps of a recognition. The bank is looked at before the network runs: a wrong one costs no computing."""
-    samples = decode(context, context.audio.get(keys[0]))
+    known = context.recent.get(VECTOR, keys[0])
+    samples = None if known else decode(context, context.audio.get(keys[0]))
     mode, bank = context.active.get()
     check_bank(bank, mode, context.embedder.model_id)
-    vector = vector_of(context, samples)
+    vector = known[0] if known else _embedded(context, keys[0], samples)
     best = match_speakers(bank, vector)[0]
     return {
         "name": best.label,
@@ -47,7 +51,8 @@ def recognize_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, 
 
 def embed_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, Any]:
     """The recording's vector, as the first server showed it: a list of one list of 512 numbers."""
-    vector = vector_of(context, decode(context, context.audio.get(keys[0])))
+    known = context.recent.get(VECTOR, keys[0])
+    vector = known[0] if known else _embedded(context, keys[0], decode(context, context.audio.get(keys[0])))
     return {"feats": vector[np.newaxis], "model": context.embedder.model_id}
 
 
@@ -70,6 +75,12 @@ def vector_of(context: WorkerContext, samples: np.ndarray) -> np.ndarray:
     The wait is longer than a stall may be: the worker ends itself first, and another one gets the task.
     """
     return context.batcher.embed(samples, timeout=2 * context.settings.stall_seconds)
+
+
+def _embedded(context: WorkerContext, key: str, samples: Any) -> np.ndarray:
+    vector = vector_of(context, samples)
+    context.recent.put(VECTOR, key, vector)
+    return vector
 
 
 def check_bank(bank: Bank, mode: str, model: str) -> None:
