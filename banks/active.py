@@ -44,11 +44,12 @@ class ActiveMode:
         self._cached: tuple[str, Bank] | None = None
         self._banks: dict[str, tuple[str, Bank]] = {}
 
-    def load_files(self) -> None:
-        """Put the npz banks that the settings name into Redis, once for each content of the file.
+    def load_files(self) -> list[str]:
+        """Put the npz banks that the settings name into Redis, once for each content of the file; gives their names.
 
         A bank that was changed since stays as it is until its file changes. Raises what `read_npz` raises.
         """
+        changed = []
         for name, path in self._files.items():
             loaded = f"{self._store.prefix}loaded:{name}"
             bank = read_npz(path, model=self._legacy_model)
@@ -61,6 +62,8 @@ class ActiveMode:
             except Conflict:
                 continue  # another process that starts now was first with the same file
             self._store.redis.set(loaded, digest)
+            changed.append(name)
+        return changed
 
     def token(self) -> bytes:
         """Moves with every change of a bank or of the mode; one small round trip."""

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from redis.client import Pipeline
 from banks.bank import Bank, Clips
 from banks.clipkeys import read_clips, stale_clips, write_clips
 from banks.names import ALIASES, ALL
+from banks.version import Version, read_versions, write_versions
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 
 KEEP_VERSIONS = 5
@@ -39,21 +40,6 @@ ORPHAN_SECONDS = 3600
 """How long the data of a writer that died before its pointer moved may stay."""
 PART_ROWS = 50_000
 """Rows of 512 float32 in one value: 102 MB, under the 512 MB that Redis takes."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """One kept version of a bank, as the pointer tells it."""
-
-    version: int
-    data: str
-    """Id of the data keys; two versions share it after a rollback."""
-    model: str
-    speakers: int
-    size: int
-    created: str
-    source: str
-    has_clips: bool
 
 
 class BankStore:
@@ -72,7 +58,7 @@ class BankStore:
 
     def history(self, name: str) -> list[Version]:
         """The kept versions of a bank, newest first. Raises `NotFound`, with the names there are."""
-        versions = _versions(self.redis.get(self._pointer_key(name)))
+        versions = read_versions(self.redis.get(self._pointer_key(name)))
         if not versions:
             known = self.names()
             raise NotFound(f"there is no bank {name!r}; there is {', '.join(known) or 'none yet'}", known=known)
@@ -115,6 +101,16 @@ class BankStore:
             source=version.source,
             clips=kept,
         )
+
+    def clip_keys(self, name: str) -> list[str]:
+        """The keys of all clips of a bank, in whichever version. Raises `NotFound`."""
+        self.history(name)
+        found: Any = self.redis.hkeys(f"{self._pointer_key(name)}:clipinfo")
+        return [key.decode() for key in found]
+
+    def has_clips(self, name: str, keys: Sequence[str]) -> bool:
+        """Whether any version of a bank has one of the clips."""
+        return bool(keys) and any(self.redis.hmget(f"{self._pointer_key(name)}:clipinfo", keys))
 
     # Changing
 
@@ -195,9 +191,11 @@ class BankStore:
         pointer = self._pointer_key(name)
         for _ in range(50):
             with self.redis.pipeline() as pipe:
+                kept: list[Version] = []
+                wanted: list[Version] = []
                 try:
                     pipe.watch(pointer)
-                    kept = _versions(pipe.get(pointer))
+                    kept = read_versions(pipe.get(pointer))
                     wanted = change(kept)[: self.keep]
                     stale = stale_clips(self.redis, pointer, [self._data_key(v, "clips") for v in wanted])
                     pipe.multi()
@@ -209,8 +207,16 @@ class BankStore:
                     pipe.execute()
                     return wanted
                 except WatchError:
+                    self._discard(kept, wanted)
                     continue
         raise Conflict(f"bank {name!r} is changed by too many writers at once; try again")
+
+    def _discard(self, kept: list[Version], wanted: list[Version]) -> None:
+        """Delete what was written for a change that another was before."""
+        have = {version.data for version in kept}
+        for version in wanted:
+            if version.data not in have:
+                self.redis.unlink(*self._data_keys(version))
 
     def _point(self, pipe: Pipeline, name: str, kept: list[Version], wanted: list[Version]) -> None:
         pointer = self._pointer_key(name)
@@ -222,7 +228,7 @@ class BankStore:
             if version.data not in ids:
                 pipe.unlink(*self._data_keys(version))
         if wanted:
-            pipe.set(pointer, json.dumps([asdict(version) for version in wanted], ensure_ascii=False))
+            pipe.set(pointer, write_versions(wanted))
             pipe.sadd(self._names_key, name)
         else:
             pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo", self.cohort_key(name))
@@ -289,7 +295,3 @@ class BankStore:
 
     def _pointer_key(self, name: str) -> str:
         return f"{self.prefix}bank:{name}"
-
-
-def _versions(pointer: Any) -> list[Version]:
-    return [Version(**entry) for entry in json.loads(pointer)] if pointer else []

@@ -30,8 +30,9 @@ IDENTIFY, VERIFY, VECTOR, COMPARE = "identify", "verify", "vector", "compare"
 class TaskClient:
     """Sends work to the workers and brings back what came of it. Thread-safe; connects at first use."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, who: str | None = None) -> None:
+        """`who` stands in the records of enrollments, and so in the audit log."""
+        self.settings, self.who = settings, who
         self.redis = redis_client(settings, connections=settings.web_threads + 4)
         self.audio = RedisAudioStore(self.redis, settings.payload_ttl)
         self.short_jobs = JobStore(self.redis, settings.result_ttl)
@@ -78,6 +79,7 @@ class TaskClient:
 
     def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
         """Start an enrollment; `about` goes into the job's record, `arguments` to the task."""
+        about = about | {"who": self.who} if self.who else about
         job = self.long_jobs.create("enroll", about=about, job_id=job_id)
         try:
             self.outbox.send(Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments}))

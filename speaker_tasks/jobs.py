@@ -8,7 +8,7 @@ deletion of its audio and the wake-up of the request that waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -143,12 +143,22 @@ class JobStore:
             self.client.hset(key, mapping={name: orjson.dumps(entry) for name, entry in entries.items()})
             self.client.expire(key, self.ttl)
 
-    def purge(self, report_key: bytes, speaker: str) -> None:
-        """Take a speaker's recordings out of a report, which is given by its key in Redis."""
-        stored: Any = self.client.hgetall(report_key)
-        named = [name for name, entry in stored.items() if orjson.loads(entry).get("speaker") == speaker]
-        if named:
-            self.client.hdel(report_key, *named)
+    def purge(self, speaker: str, clips: Collection[str]) -> set[str]:
+        """Take a speaker's recordings, by name and by clip, out of all reports; gives the clips of all that are theirs.
+
+        A clip under an earlier name tells of that name; what else the report has under it is theirs, too.
+        """
+        found: set[str] = set()
+        for key in self.client.scan_iter(self.report_template.format(id="*")):
+            stored: Any = self.client.hgetall(key)
+            entries = {field: orjson.loads(entry) for field, entry in stored.items()}
+            names = {speaker, *(one["speaker"] for one in entries.values() if one.get("clip") in clips)}
+            theirs = [field for field, one in entries.items() if one["speaker"] in names]
+            found.update(entries[field]["clip"] for field in theirs if entries[field].get("clip"))
+            named = [one for one in theirs if entries[one]["speaker"] == speaker or entries[one].get("clip") in clips]
+            if named:
+                self.client.hdel(key, *named)
+        return found
 
     def report(self, job_id: str) -> list[dict[str, Any]]:
         """The report's entries, in the order of their keys."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import redis
 from celery.worker import state
@@ -113,7 +114,8 @@ class Pulse:
             self.registry.beat(replace(self.record, network=self.context.batcher.metrics().to_dict()))
 
     def _load_banks(self) -> None:
-        for load in (self.context.keeper.restore, self.context.active.load_files):
+        context = self.context
+        for load in (context.keeper.restore, partial(context.keeper.load_files, context.active)):
             try:
                 load()
             except SpeakerTasksError as error:

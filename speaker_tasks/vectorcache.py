@@ -42,8 +42,10 @@ class VectorCache:
 
     key_template = "speaker:vectors:{key}"
 
-    def __init__(self, client: redis.Redis, ttl: int) -> None:
+    def __init__(self, client: redis.Redis, ttl: int, *, passing_ttl: int | None = None) -> None:
+        """`passing_ttl` is for what is in no bank: no longer than the report that says whose it is."""
         self.client, self.ttl = client, ttl
+        self.passing_ttl = min(ttl, passing_ttl or ttl)
 
     def get(self, keys: Sequence[str], model: str) -> dict[str, CachedVector]:
         """Those of the recordings that the model has embedded before."""
@@ -64,13 +66,20 @@ class VectorCache:
         *,
         pipeline: redis.client.Pipeline | None = None,
     ) -> None:
-        """Remember a recording's vector; with a pipeline, when the caller executes it."""
+        """Remember a recording's vector, until `keep` for a while; with a pipeline, when the caller executes it."""
         raw = np.concatenate([np.array(astuple(measures), np.float32), vector.astype(np.float32)]).tobytes()
         pipe = self.client.pipeline() if pipeline is None else pipeline
         pipe.hset(self._key(key), model, raw)
-        pipe.expire(self._key(key), self.ttl)
+        pipe.expire(self._key(key), self.passing_ttl)
         if pipeline is None:
             pipe.execute()
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Remember recordings that are in a bank now for `ttl` seconds."""
+        pipe = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipe.expire(self._key(key), self.ttl)
+        pipe.execute()
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete what is known of recordings, of all models; gives how many were known."""

@@ -194,7 +194,7 @@ def _check_redis(context: WorkerContext) -> None:
     try:
         refuse_cluster(context.redis)
         _restore(context)
-        context.active.load_files()
+        context.keeper.load_files(context.active)
     except redis.RedisError as error:
         logger.warning("Redis does not answer yet: %s", error)
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from speaker_tasks.bankjudge import BankJudges
 from speaker_tasks.bankkeeper import Change
 from speaker_tasks.errors import TooLarge, Unusable
-from web import audit
 from web.answers import told
 from web.bankschemas import (
     Active,
@@ -75,7 +73,6 @@ def show(path: BankPath) -> Response:
 def delete(path: BankPath) -> Response:
     """Remove a bank with all its versions."""
     warnings = services().keeper.delete(path.name)
-    BankJudges(services().client.redis).forget(path.name)
     return jsonify({"bank": path.name, "warnings": warnings})
 
 
@@ -163,7 +160,7 @@ def activate(body: Active) -> Response:
 @blueprint.get("/audit", responses=told(answer=AuditList))
 def audited(query: AuditQuery) -> Response:
     """Who changed which bank, and when."""
-    return jsonify({"entries": audit.newest(services().client.redis, query.limit)})
+    return jsonify({"entries": services().audit.newest(query.limit, bank=query.bank)})
 
 
 def _done(change: Change) -> Response:

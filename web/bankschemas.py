@@ -172,7 +172,7 @@ class AuditEntry(BaseModel):
 
     id: str
     when: str
-    who: str
+    who: str = Field(description="An API key's name, `cli:<user>`, `job:<id>`, or `service`.")
     what: str
     bank: str
     status: int
@@ -190,3 +190,4 @@ class AuditQuery(Asked):
     """How many entries."""
 
     limit: int = Field(100, ge=1, le=1000)
+    bank: str | None = Field(None, max_length=200, description="Of one bank only.")

@@ -10,6 +10,7 @@ import redis
 from flask import current_app
 
 from banks.active import ActiveMode
+from speaker_tasks.audit import AuditLog
 from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.client import TaskClient
 from speaker_tasks.errors import NoWorker, SpeakerTasksError
@@ -29,6 +30,7 @@ class Services:
         self.client = TaskClient(settings)
         self.keeper = BankKeeper(self.client.redis, settings)
         self.banks = self.keeper.store
+        self.audit: AuditLog = self.keeper.audit
         self._active = ActiveMode(
             self.banks, ai=settings.ai_bank, moring=settings.moring_bank, legacy_model=settings.legacy_model
         )
@@ -56,7 +58,7 @@ class Services:
 
     def _load_files(self) -> None:
         try:
-            self._active.load_files()
+            self.keeper.load_files(self._active)
         except redis.RedisError:
             raise  # tried again with the next request
         except SpeakerTasksError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.edge import connected_settings, console, who
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict
 
@@ -211,7 +211,7 @@ def re_enroll(
     from speaker_tasks.client import TaskClient
     from speaker_tasks.commands.enroll import follow, refuse
 
-    client = TaskClient(connected_settings())
+    client = TaskClient(connected_settings(), who=who())
     about = {"bank": to or name, "source": f"bank {name}"}
     mode = "create" if to else "rebuild"
     asked = client.enroll(about, bank=to or name, source={"bank": name}, mode=mode, force=True)
@@ -225,6 +225,37 @@ def re_enroll(
 
 
 @app.command()
+def use(
+    name: Annotated[str, typer.Argument(help="The bank, or `all`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a bank the active one: the one that is asked where a question names none."""
+    from banks.active import ActiveMode
+
+    keeper = _keeper()
+    mode = keeper.activate(ActiveMode(keeper.store), name)
+    show_json({"active": mode}) if as_json else console.print(f"questions that name no bank ask [bold]{mode}[/]")
+
+
+@app.command()
+def audit(
+    name: Annotated[str | None, typer.Argument(help="Of one bank only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many entries, the newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Who changed which bank, and when."""
+    entries = _keeper().audit.newest(limit, bank=name)
+    if as_json:
+        for entry in entries:
+            show_json(entry)
+        return
+    table = Table("when", "who", "bank", "what", "status")
+    for entry in entries:
+        table.add_row(entry["when"][:19], entry["who"], entry["bank"], entry["what"], str(entry["status"]))
+    console.print(table)
+
+
+@app.command()
 def snapshot(name: Name, as_json: AsJson = False) -> None:
     """Write a bank's snapshot now, to the place that SPEAKER_SNAPSHOTS names."""
     _saved(name, str(_keeper().snapshot(name)), as_json)
@@ -235,7 +266,7 @@ def _keeper() -> BankKeeper:
     from speaker_tasks.celery_app import redis_client
 
     settings = connected_settings()
-    return BankKeeper(redis_client(settings), settings)
+    return BankKeeper(redis_client(settings), settings, who=who())
 
 
 def _saved(name: str, place: str, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.edge import connected_settings, console, who
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Unusable
 
@@ -32,21 +32,19 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Fit a bank's own thresholds from its own clips (leave-one-out), and keep them for its questions."""
-    from banks.store import BankStore
-    from speaker_tasks.bankjudge import BankJudges
+    from speaker_tasks.bankkeeper import BankKeeper
     from speaker_tasks.celery_app import redis_client
 
-    client = redis_client(connected_settings())
-    judges, store = BankJudges(client), BankStore(client)
+    settings = connected_settings()
+    keeper = BankKeeper(redis_client(settings), settings, who=who())
     if forget:
-        store.version(bank)
-        gone = judges.forget(bank)
+        gone = keeper.forget_calibration(bank)
         told = "the model's own thresholds are used again" if gone else "the bank had none of its own"
         show_json({"bank": bank, "forgotten": gone}) if as_json else console.print(f"{bank}: {told}")
         return
-    found = fit(store.get(bank, clips=True))
+    found = fit(keeper.store.get(bank, clips=True))
     if not dry_run:
-        judges.put(bank, found)
+        keeper.calibrate(bank, found)
     if as_json:
         show_json({**found, "kept": not dry_run})
         return

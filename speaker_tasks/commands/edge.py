@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +25,14 @@ def load_settings(**changes: Any) -> Settings:
         first = error.errors()[0]
         name = "SPEAKER_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def who() -> str:
+    """How the audit log names who runs this command."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return f"cli:{os.getuid()}"
 
 
 def connected_settings(**changes: Any) -> Settings:

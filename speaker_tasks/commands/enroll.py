@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from speaker_tasks.commands.edge import connected_settings, console
+from speaker_tasks.commands.edge import connected_settings, console, who
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict, SpeakerTasksError, TooLarge, Unusable
 
@@ -70,7 +70,7 @@ def enroll(
     """Enroll speakers into a bank, as a job on the queue."""
     from speaker_tasks.client import TaskClient
 
-    client = TaskClient(connected_settings())
+    client = TaskClient(connected_settings(), who=who())
     options = _options(
         root=root,
         recording=recording,

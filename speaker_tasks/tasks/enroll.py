@@ -135,9 +135,21 @@ def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any
     result = assemble.result(head, list(outcomes.values()), version, model)
     result["warnings"] = judging.warnings(context, request, clips, version)
     if version is not None:
+        context.keeper.cache.keep([clip.key for clip in clips])
         result["warnings"] += context.keeper.saved(request.bank)
+        _note(context, job_id, result)
     context.jobs.finish(job_id, "partial" if result["speakers_without"] else "succeeded", result=result)
     _clean(context, job_id, {})
+
+
+def _note(context: WorkerContext, job_id: str, result: dict[str, Any]) -> None:
+    """Write the job's change into the audit log; twice if the worker dies between this and the job's end."""
+    asked = context.jobs.get(job_id).about
+    what = (
+        f"{result['mode']}: {result['enrolled']} recordings of {result['speakers']} speakers, version "
+        f"{result['version']}, asked by {asked.get('key') or asked.get('who') or 'a program'}"
+    )
+    context.keeper.audit.note(f"job:{job_id}", what, result["bank"], request_id=asked.get("request_id", ""))
 
 
 def _attempt(work: Step, context: WorkerContext, job_id: str, arguments: Any) -> dict[str, Any] | None:

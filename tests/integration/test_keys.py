@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +15,7 @@ import pytest
 import requests
 
 from speaker_tasks.apikeys import entry, new_key
-from tests.integration.stack import Stack, Web
+from tests.integration.stack import PROGRAMS, Stack, Web
 
 KEYS = {scope: new_key() for scope in ("read", "recognize", "enroll", "admin")}
 OGG = {"Content-Type": "audio/ogg"}
@@ -115,6 +119,48 @@ def test_changes_of_banks_are_in_the_audit_log(locked: Web) -> None:
         ("admin-key", 404, "not-there"),
     ]
     assert all(one["what"] == "DELETE /v1/banks/not-there" for one in entries)
+
+
+def test_the_command_line_jobs_and_the_older_endpoints_are_in_the_audit_log_too(
+    locked: Web, stack: Stack, demo_speakers: Path
+) -> None:
+    people = stack.folder / "data" / "audited"
+    for name in ("Alice", "Brian"):
+        shutil.copytree(demo_speakers / name, people / name)
+
+    def cli(*arguments: str) -> str:
+        command = [str(PROGRAMS / "speaker-tasks"), *arguments]
+        return subprocess.run(command, check=True, env=stack.environment(), capture_output=True, text=True).stdout
+
+    path = "/v1/banks/audited/enrollments?force=true"
+    job = ask(locked, "POST", path, "enroll", json={"path": str(people)}).json()["job"]["id"]
+    events = ask(locked, "GET", f"/v1/jobs/{job}/events", "enroll")
+    assert "event: end" in events.text
+    ask(locked, "POST", "/ModifyFeatsMode", "admin", json={"feats_mode": "audited"})
+    cli("banks", "rename", "audited", "Brian", "Bryan")
+    ask(locked, "DELETE", "/v1/banks/audited/speakers/Bryan?purge=true", "admin")
+    cli("banks", "use", "all")
+    cli("banks", "delete", "audited", "--yes")
+
+    told = [json.loads(line) for line in cli("banks", "audit", "audited", "--json").splitlines()]
+    user = f"cli:{getpass.getuser()}"
+    assert [(one["who"], one["status"]) for one in reversed(told)] == [
+        ("enroll-key", 202),
+        (f"job:{job}", 200),
+        (user, 200),
+        ("admin-key", 200),
+        (user, 200),
+    ]
+    assert [one["what"] for one in reversed(told)][1:] == [
+        "add: 10 recordings of 2 speakers, version 1, asked by enroll-key",
+        "renamed Brian to Bryan",
+        "DELETE /v1/banks/audited/speakers/Bryan?purge=true",
+        "deleted",
+    ]
+    assert ask(locked, "GET", "/v1/audit?bank=audited", "admin").json()["entries"] == told
+    modes = [one["what"] for one in ask(locked, "GET", "/v1/audit?limit=20", "admin").json()["entries"]]
+    assert "POST /ModifyFeatsMode" in modes
+    assert "made it the active bank" in modes
 
 
 def test_answers_carry_security_headers_and_the_request_id(locked: Web) -> None:

@@ -80,17 +80,17 @@ def test_a_read_only_folder_is_a_warning(redis: Redis, tmp_path: Path) -> None:
     assert keeper.put_new("staff", make_bank("a")).warnings
 
 
-def test_a_full_disk_leaves_the_old_snapshot_and_no_part(redis: Redis, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_snapshot_and_no_part(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeper = BankKeeper(redis, Settings(redis_url="redis://x", snapshots=str(tmp_path)))
     keeper.put_new("staff", make_bank("before"))
-    snapshots = keeper.snapshots
-    assert snapshots is not None
 
-    def full(path: str, data: bytes) -> None:
+    def full(_snapshots: Snapshots, path: str, data: bytes) -> None:
         Path(path).write_bytes(data[:10])
         raise OSError(28, "No space left on device")
 
-    snapshots._write = full  # type: ignore[method-assign]
+    monkeypatch.setattr(Snapshots, "_write", full)
     change = keeper.rename("staff", "before", "after")
     assert "No space left" in change.warnings[0]
     assert Snapshots(tmp_path).read("staff").labels == ("before",)
