@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, request
 
 from speaker_tasks.errors import Malformed, NotFinite, SpeakerTasksError, TooLarge, Unusable
-from speaker_tasks.payloads import Audio
+from speaker_tasks.payloads import Audio, Encoding
 from web.body import json_object, speaker_samples
 
 
@@ -29,6 +29,21 @@ def test_whole_numbers_are_numbers_too() -> None:
     assert parse(b'{"speaker": [0, 1, -1]}').samples().tolist() == [0, 1, -1]
 
 
+@pytest.mark.parametrize("around", ["", '"list": [], '], ids=["the quick way", "the thorough way"])
+def test_both_ways_of_parsing_give_the_same_samples(around: str) -> None:
+    values = np.random.default_rng(0).normal(0, 0.1, 1000).tolist()
+    body = "{" + around + '"speaker": ' + json.dumps([*values, 1, -1]) + "}"
+    assert np.array_equal(parse(body.encode()).samples(), np.array([*values, 1, -1], np.float32))
+
+
+def test_samples_of_a_16_bit_file_travel_as_such() -> None:
+    values = np.array([0, 1, -32768, 32767, 12345]) / 32768
+    audio = parse(json.dumps({"speaker": values.tolist()}).encode())
+    assert audio.encoding is Encoding.INT16
+    assert np.array_equal(audio.samples(), values.astype(np.float32))
+    assert parse(json.dumps({"speaker": [*values.tolist(), 1.0]}).encode()).encoding is Encoding.FLOAT32
+
+
 def test_other_keys_are_no_harm() -> None:
     assert len(parse(b'{"id": "x, y, z", "speaker": [0.5], "more": [1, 2, {"a": null}]}').samples()) == 1
 
@@ -45,6 +60,8 @@ def test_other_keys_are_no_harm() -> None:
         (b'{"speaker": [true, "a"]}', Malformed),
         (b'{"speaker": [true, false]}', Malformed),
         (b'{"speaker": [{}]}', Malformed),
+        (b'{"speaker": [[0.5]]}', Malformed),
+        (b'{"speaker": [0.5, null]}', Malformed),
         (b'{"speaker": [99999999999999999999999999, "1"]}', Malformed),
         (b'{"speaker": []}', Unusable),
         (b'{"speaker": [NaN]}', NotFinite),
