@@ -40,17 +40,20 @@ def _at_most(name: str, value: float, most: float, unit: str, told: str = "") ->
 
 
 def _throughput(bare: Figures, closed: Figures) -> Iterator[Row]:
+    yield from _of_bare(bare, closed["wav, 16"], closed["json, 16"], "one worker")
+
+
+def _throughput_of_two(bare: Figures, scaling: Figures) -> Iterator[Row]:
+    yield from _of_bare(bare, scaling["two workers on two cores"], scaling["json"], "a worker a core")
+
+
+def _of_bare(bare: Figures, wav: Figures, json: Figures, how: str) -> Iterator[Row]:
     limits = (("embedder", "a process pinned to each core"), ("one_process", "one process"))
-    for kind, least in (("wav, 16", 0.85), ("json, 16", 0.6)):
-        rate = closed[kind]["rate"]
-        for limit, how in limits:
-            told = f"{rate:.0f} of {bare[limit]:.0f} clips/s"
-            yield _at_least(
-                f"{kind.split(',')[0].upper()}, 16 clients, of the bare embedder ({how})",
-                rate / bare[limit],
-                least,
-                told,
-            )
+    for kind, found, least in (("WAV", wav, 0.85), ("JSON", json, 0.6)):
+        for limit, bare_how in limits:
+            rate, most = found["rate"], bare[limit]
+            name = f"{kind}, 16 clients, {how}, of the bare embedder ({bare_how})"
+            yield _at_least(name, rate / most, least, f"{rate:.0f} of {most:.0f} clips/s")
 
 
 def _latency(bare: Figures, closed: Figures) -> Iterator[Row]:
@@ -119,6 +122,7 @@ def _banks(figures: Figures) -> Iterator[Row]:
 
 _BARS = (
     (("bare", "closed"), _throughput),
+    (("bare", "scaling"), _throughput_of_two),
     (("bare", "closed"), _latency),
     (("open",), _open),
     (("bulk",), _bulk),

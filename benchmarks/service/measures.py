@@ -14,6 +14,8 @@ from benchmarks.service.bench import JSON, WAV, Bench, Figures, enroll, shown, w
 from benchmarks.service.beside import banks, bulk
 from benchmarks.service.stack import ServingStack
 
+BOTH = "two workers on two cores"
+
 
 def bare_rates(bench: Bench) -> Figures:
     """The network and the embedder without a service."""
@@ -77,13 +79,16 @@ def scaling(bench: Bench) -> Figures:
     found: Figures = {}
     cases: dict[str, dict[str, Any]] = {
         "one worker on one core": {"workers": 1, "cores": [one]},
-        "two workers on two cores": {"workers": 2, "cores": two},
+        BOTH: {"workers": 2, "cores": two},
         "all of it on one core": {"workers": 1, "cores": [one], "web_cores": [one]},
     }
     for name, how in cases.items():
         with bench.stack(**how) as stack:
             enroll(stack, bench.clips[0])
-            found[name] = shown(load.run(bench.plan(stack, WAV, bench.wav, clients=16)))
+            found[name] = watched(stack, bench.plan(stack, WAV, bench.wav, clients=16))
+            if name == BOTH:
+                found["json"] = watched(stack, bench.plan(stack, JSON, bench.json, clients=16))
+                found["one client"] = shown(load.run(bench.plan(stack, WAV, bench.wav)))
     return found
 
 
