@@ -121,7 +121,7 @@ def single(one: Candidate, asked: Thresholds) -> Verdict | None:
     if one.speech < asked.clip_speech:
         return Verdict(
             Reason.TOO_LITTLE_SPEECH,
-            f"{one.speech:.1f} s of speech in {one.seconds:.1f} s; at least {asked.clip_speech:g} s are wanted",
+            f"{one.speech:.2f} s of speech in {one.seconds:.2f} s; at least {asked.clip_speech:g} s are wanted",
         )
     if one.clipped > asked.clipped:
         return Verdict(Reason.CLIPPED, f"{one.clipped:.0%} of it is cut off; at most {asked.clipped:.0%} may be")
@@ -208,7 +208,7 @@ def too_little(voices: Voices, asked: Thresholds) -> dict[str, Verdict]:
         before = voices.known[speaker].seconds if speaker in voices.known else 0.0
         speech = before + sum(voices.candidates[row].speech for row in rows)
         if speech < asked.speaker_speech:
-            message = f"{speech:.1f} s of speech of {speaker} in all; at least {asked.speaker_speech:g} s are wanted"
+            message = f"{speech:.2f} s of speech of {speaker} in all; at least {asked.speaker_speech:g} s are wanted"
             verdict = Verdict(Reason.TOO_LITTLE_SPEECH, message)
             found.update({voices.candidates[row].key: verdict for row in rows})
     return found

@@ -9,6 +9,7 @@ import redis
 from flask import Flask, Response, g, jsonify, request
 from kombu.exceptions import OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NotFoundHere
 
 from speaker_tasks.errors import RedisAway, SpeakerTasksError, TooLarge, Unavailable
 
@@ -72,7 +73,10 @@ def _drain(limit: int) -> None:
 
 def _http(error: HTTPException) -> Response:
     code = error.name.lower().replace(" ", "_").replace("'", "")
-    response = _shape(error.code or 500, code, error.description or error.name, {})
+    told = error.description or error.name
+    if isinstance(error, NotFoundHere):
+        told = f"there is nothing at {request.path}; /docs lists what there is"
+    response = _shape(error.code or 500, code, told, {})
     if allowed := getattr(error, "valid_methods", None):
         response.headers["Allow"] = ", ".join(sorted(allowed))
     return response
@@ -89,9 +93,6 @@ def _what() -> str:
 
 
 def _shape(status: int, code: str, message: str, details: dict[str, Any]) -> Response:
-    error: dict[str, Any] = {"code": code, "message": message}
-    if details:
-        error["details"] = details
-    response = jsonify({"error": error})
+    response = jsonify({"error": {"code": code, "message": message, "details": details}})
     response.status_code = status
     return response

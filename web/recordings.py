@@ -37,6 +37,8 @@ def recordings(request: Request, names: tuple[str, ...], max_seconds: float) -> 
     if names == ONE and (kind.startswith(RAW_TYPES) or kind in RAW_OTHERS):
         return [_file(request.get_data(cache=True))]
     wanted = "multipart/form-data or application/json" + (" or audio/*" if names == ONE else "")
+    if not request.get_data(cache=True):
+        raise Malformed(f"the request has no body; {wanted} is taken")
     raise UnsupportedAudio(f"a body of type {kind or 'none'!r}; {wanted} is taken", content_type=kind)
 
 

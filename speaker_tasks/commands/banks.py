@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from speaker_tasks.commands.edge import connected_settings, console, who
+from speaker_tasks.commands.edge import connected_settings, console, grid, who
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict
 
@@ -29,7 +28,7 @@ def list_banks(as_json: AsJson = False) -> None:
         for bank in _keeper().overview():
             show_json(bank)
         return
-    table = Table("bank", "version", "model", "speakers", "created", "source")
+    table = grid("bank", "version", "model", "speakers", "created", "source")
     for bank in _keeper().overview():
         cells = (bank[key] for key in ("name", "version", "model", "speakers", "created", "source"))
         table.add_row(*(str(cell) for cell in cells))
@@ -48,7 +47,7 @@ def show(name: Name, version: Version = None, as_json: AsJson = False) -> None:
         f"bank [bold]{name}[/]: version {version or about['version']} of {about['versions']}, model {about['model']}",
         soft_wrap=True,
     )
-    table = Table("speaker", "recordings", "seconds")
+    table = grid("speaker", "recordings", "seconds")
     for speaker in keeper.speakers(name, version):
         table.add_row(speaker["label"], str(speaker["recordings"]), f"{speaker['seconds']:.1f}")
     console.print(table)
@@ -175,7 +174,7 @@ def diff(
     if as_json:
         show_json(found.to_dict())
         return
-    table = Table("change", "speaker", "recordings", "cosine")
+    table = grid("change", "speaker", "recordings", "cosine")
     for label in found.added:
         table.add_row("[green]added[/]", label, "", "")
     for label in found.removed:
@@ -249,7 +248,7 @@ def audit(
         for entry in entries:
             show_json(entry)
         return
-    table = Table("when", "who", "bank", "what", "status")
+    table = grid("when", "who", "bank", "what", "status", whole=["when"])
     for entry in entries:
         table.add_row(entry["when"][:19], entry["who"], entry["bank"], entry["what"], str(entry["status"]))
     console.print(table)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Column, Table
 
 from speaker_tasks.errors import ConfigurationError
 from speaker_tasks.launcher.claim import running_stack
@@ -25,6 +28,12 @@ def load_settings(**changes: Any) -> Settings:
         first = error.errors()[0]
         name = "SPEAKER_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def grid(*columns: str, title: str | None = None, whole: Sequence[str] = ()) -> Table:
+    """A table that cuts nothing off: long cells go on in the next line, those of the columns `whole` stay in one."""
+    shown = (Column(name, overflow="fold", no_wrap=name in whole) for name in columns)
+    return Table(*shown, title=title, box=SIMPLE_HEAD, pad_edge=False)
 
 
 def who() -> str:

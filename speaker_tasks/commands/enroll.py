@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from speaker_tasks.commands.edge import connected_settings, console, who
+from speaker_tasks.commands.edge import connected_settings, console, grid, who
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict, SpeakerTasksError, TooLarge, Unusable
 
@@ -255,7 +254,7 @@ def _print_left_out(entries: list[dict[str, Any]]) -> None:
     if not left_out:
         return
     reasons = Counter(entry["outcome"] for entry in left_out)
-    table = Table("recording", "speaker", "reason", "message", title=", ".join(f"{n} {r}" for r, n in reasons.items()))
+    table = grid("recording", "speaker", "reason", "message", title=", ".join(f"{n} {r}" for r, n in reasons.items()))
     for entry in left_out[:SHOWN_ROWS]:
         table.add_row(entry["row"] or entry["path"], entry["speaker"], entry["outcome"], entry["message"])
     console.print(table)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from speaker_tasks.commands.edge import console
+from speaker_tasks.commands.edge import console, grid
 from speaker_tasks.commands.service import AsJson, Key, Url, service, show_json
 
 app = typer.Typer(help="What goes on, and what came of it.", no_args_is_help=True)
@@ -33,9 +32,10 @@ def list_jobs(
         for job in found:
             show_json(job.raw)
         return
-    table = Table("job", "kind", "state", "created", "done", "failed")
+    table = grid("job", "kind", "state", "created", "done", "failed", whole=["job", "kind", "state", "done"])
     for job in found:
-        table.add_row(job.id, job.kind, job.state, str(job.raw["created"]), f"{job.done}/{job.total}", str(job.failed))
+        created = str(job.raw["created"])[5:19].replace("T", " ")
+        table.add_row(job.id, job.kind, job.state, created, f"{job.done}/{job.total}", str(job.failed))
     console.print(table)
 
 
@@ -89,7 +89,7 @@ def models(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         for model in found:
             show_json(model)
         return
-    table = Table("model", "workers", "devices", "runtimes", "precisions", "warm")
+    table = grid("model", "workers", "devices", "runtimes", "precisions", "warm")
     for model in found:
         lists = (", ".join(model[name]) for name in ("devices", "runtimes", "precisions"))
         table.add_row(model["id"], str(model["workers"]), *lists, "yes" if model["warm"] else "no")

@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from speaker_tasks.commands.edge import console
+from speaker_tasks.commands.edge import console, grid
 from speaker_tasks.commands.service import AsJson, Key, Sources, Threshold, Url, recordings, service, show_json
 from speaker_tasks.errors import SpeakerTasksError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from speaker_tasks.http_client import Identification, Verification
 
 UNKNOWN_STATUS, INCONCLUSIVE_STATUS = 10, 11
 STATUS = {"match": 0, "unknown": UNKNOWN_STATUS, "inconclusive": INCONCLUSIVE_STATUS}
+NUMBERS = ("decision", "score", "margin", "probability", "speech s")
 COLOURS = {"match": "green", "unknown": "yellow", "inconclusive": "magenta"}
 
 Bank = Annotated[str | None, typer.Option(help="The bank; default: the active one.")]
@@ -37,7 +39,7 @@ def identify(
 
     A recording that cannot be used does not stop the others; the exit status is then that of the first such error.
     """
-    table = Table("recording", "decision", "speaker", "score", "margin", "probability", "speech s", "why")
+    table = grid("recording", "decision", "speaker", "score", "margin", "probability", "speech s", "why", whole=NUMBERS)
     failed: SpeakerTasksError | None = None
     with service(url, key) as client:
         for name, recording in recordings(sources):
