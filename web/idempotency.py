@@ -66,7 +66,10 @@ def _fingerprint(request: Request) -> str:
     """What makes two requests the same: method, address with query, body."""
     digest = hashlib.blake2b(f"{request.method} {request.full_path}\n".encode(), digest_size=16)
     if request.mimetype == "multipart/form-data":  # the boundary differs each time, the parts do not
-        for name, file in sorted(request.files.items(multi=True)):
+        for name, text in sorted(request.form.items(multi=True)):
+            digest.update(f"\n{name}={text}\n".encode())
+        for name, file in sorted(request.files.items(multi=True), key=lambda part: part[0]):
+            file.seek(0)  # the view may have read it already
             digest.update(f"\n{name}\n".encode() + file.read())
             file.seek(0)
     else:

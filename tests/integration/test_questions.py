@@ -260,6 +260,16 @@ class TestIdempotency:
         other = shared_web.post("/v1/embed", data=clip(people, take=4), headers=headers)
         assert_error(other, 409, "conflict")
 
+    def test_the_recording_of_a_form_is_part_of_the_request(self, shared_web: Web, people: Path) -> None:
+        headers = {"Idempotency-Key": f"k-{time.time()}"}
+
+        def send(take: int) -> requests.Response:
+            form = {"audio": ("a.ogg", clip(people, take=take))}
+            return shared_web.post("/v1/embed", files=form, headers=headers)
+
+        assert send(5).headers["Location"] == send(5).headers["Location"]
+        assert_error(send(4), 409, "conflict")
+
     def test_a_refused_request_does_not_use_its_key_up(self, shared_web: Web, people: Path) -> None:
         headers = {"Idempotency-Key": f"k-{time.time()}"}
         form: dict[str, Any] = {"files": {"audio": ("a.ogg", clip(people))}, "headers": headers}

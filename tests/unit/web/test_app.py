@@ -66,4 +66,4 @@ def test_a_bug_is_a_500_without_its_secrets(app: Flask, client: FlaskClient) -> 
     app.add_url_rule("/bug", "bug", lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     answer = client.get("/bug")
     assert answer.status_code == 500
-    assert answer.get_json() == {"error": {"code": "internal", "message": "internal error"}}
+    assert answer.get_json() == {"error": {"code": "internal", "message": "internal error", "details": {}}}
