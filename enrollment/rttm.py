@@ -16,23 +16,31 @@ FIELDS = 8
 def segments(rttm: Path, recording: str, row: str) -> tuple[list[Entry], list[Outcome]]:
     """The parts of `recording` that its RTTM file gives to speakers, and the lines that cannot be used.
 
-    Lines of other types and for other files of the same RTTM are left aside. `row` names the file in the report.
+    Lines of other types and for other files of the same RTTM are left aside, unless that leaves none. `row` names the
+    file in the report.
     """
     entries: list[Entry] = []
     skipped: list[Outcome] = []
+    others: set[str] = set()
     try:
         lines = rttm.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return [], [Outcome("", recording, Reason.BAD_ROW, f"the RTTM file cannot be read: {error}", row)]
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if not fields or fields[0] != "SPEAKER" or (len(fields) > 1 and fields[1] != rttm.stem):
+        if not fields or fields[0] != "SPEAKER":
+            continue
+        if len(fields) > 1 and fields[1] != rttm.stem:
+            others.add(fields[1])
             continue
         where = f"{row}, line {number}"
         try:
             entries.append(_segment(fields, recording, where))
         except (ValueError, Unusable) as error:
             skipped.append(Outcome("", recording, Reason.BAD_ROW, f"not a segment: {error}", where))
+    if not entries and not skipped:
+        told = f"; there is {', '.join(sorted(others)[:5])}" if others else ""
+        skipped.append(Outcome("", recording, Reason.BAD_ROW, f"no SPEAKER line is of {rttm.stem!r}{told}", row))
     return entries, skipped
 
 

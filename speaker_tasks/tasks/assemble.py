@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from banks import editing
 from banks.bank import Bank, Clips, check_model
 from banks.store import BankStore
 from enrollment.manifest import Entry
-from enrollment.report import Outcome, Reason
+from enrollment.report import Outcome, Reason, Report
 from speaker_tasks.errors import Conflict, Unusable
 from speaker_tasks.tasks.plan import Head, Numbered, Request
 from speaker_tasks.vectorcache import Measures
@@ -107,8 +106,7 @@ def change(before: Bank | None, head: Head, clips: list[Clip], model: str) -> Ba
 
 def result(head: Head, report: list[Outcome], version: int | None, model: str) -> dict[str, Any]:
     """What the job's record says at its end; no version for a dry run."""
-    counts = Counter(outcome.reason.value for outcome in report)
-    enrolled = counts.get(Reason.ENROLLED.value, 0)
+    whole = Report.of([*report, *map(Outcome.from_dict, head.skipped)])
     usable = {outcome.speaker for outcome in report if outcome.enrolled}
     return {
         "bank": head.request.bank,
@@ -117,9 +115,9 @@ def result(head: Head, report: list[Outcome], version: int | None, model: str) -
         "model": model,
         "mode": head.request.mode,
         "speakers": len(usable),
-        "enrolled": enrolled,
-        "left_out": head.recordings - enrolled,
-        "outcomes": dict(counts),
+        "enrolled": whole.enrolled,
+        "left_out": len(whole.left_out),
+        "outcomes": whole.counts(),
         "speakers_without": [speaker for speaker in head.speakers if speaker not in usable],
     }
 

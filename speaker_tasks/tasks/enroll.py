@@ -78,10 +78,11 @@ def enroll_start(context: WorkerContext, job_id: str, arguments: dict[str, Any])
     plan = _plan(context, job_id)
     assemble.check(context.banks, request, context.embedder.model_id)
     head = plan.head() or plan.write(request, read_source(context, request))
-    if not head.recordings:
-        raise Unusable("the source holds no recording", skipped=len(head.skipped))
-    context.jobs.set_total(job_id, head.recordings)
     context.jobs.amend(job_id, {f"~{number:07d}": outcome for number, outcome in enumerate(head.skipped)})
+    if not head.recordings:
+        why = f": {head.skipped[0]['message']}" if head.skipped else ""
+        raise Unusable(f"the source holds no recording{why}", skipped=len(head.skipped))
+    context.jobs.set_total(job_id, head.recordings)
     for chunk in range(head.chunks):
         _send(context, job_id, CHUNK_TASK, chunk=chunk)
 

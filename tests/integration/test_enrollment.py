@@ -128,6 +128,20 @@ def test_a_speaker_without_a_usable_file_is_an_error_that_names_it(
     assert store.get("staff").labels == ("Ann", "林一"), "the others are enrolled"
 
 
+def test_bad_rows_count_as_left_out_and_a_source_without_any_recording_says_why(
+    stack: Stack, store: BankStore, folder: Path
+) -> None:
+    (folder / "list.csv").write_text("speaker,path\nAnn,Ann/0.wav\nAnn,Ann/1.wav\n,Ann/2.wav\nBob,gone.wav\n")
+    done = enroll(stack, folder / "list.csv", "--bank", "staff", "--force", "--no-upload")
+    assert "2 recordings enrolled, 2 left out" in done.stdout
+    assert "the speaker's name is empty" in done.stdout
+    (folder / "wrong.csv").write_text("speaker,path\n,Ann/2.wav\n")
+    nothing = enroll(stack, folder / "wrong.csv", "--bank", "nobody", "--no-upload")
+    assert nothing.returncode == 2
+    assert "the source holds no recording: the speaker's name is empty" in nothing.stderr
+    assert "line 2" in nothing.stdout, "the report has the row"
+
+
 def test_enrolling_a_folder_twice_counts_no_recording_twice(stack: Stack, store: BankStore, folder: Path) -> None:
     client = stack.client()
     for _ in range(2):

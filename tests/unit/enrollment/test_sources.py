@@ -256,6 +256,14 @@ def test_an_rttm_file_beside_a_recording_gives_its_parts_to_their_speakers(tmp_p
     }
 
 
+def test_an_rttm_file_that_is_of_another_recording_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "meeting.wav", "Eve/e.wav")
+    (tmp_path / "meeting.rttm").write_text("SPEAKER meeting-2020 1 0.5 2.25 <NA> <NA> Ann <NA> <NA>\n")
+    (told,) = folder.scan(tmp_path).skipped
+    assert (told.row, told.reason) == ("meeting.rttm", Reason.BAD_ROW)
+    assert "no SPEAKER line is of 'meeting'; there is meeting-2020" in told.message
+
+
 def test_a_folder_behind_a_url_is_read_like_a_local_one() -> None:
     memory = fsspec.filesystem("memory")
     for name in ("林一/a.wav", "Ann/b.flac", "Ann/.c.wav", "Ann/notes.txt", "loose.wav"):
