@@ -203,9 +203,22 @@ class AsyncSpeakerTasks:
         """The recording's unit vector."""
         return Vector.of(await self._answer(question("embed", recording, rate)))
 
+    async def submit(self, kind: str, recording: Recording, *, rate: int = SAMPLE_RATE, **params: Any) -> Job:
+        """Ask `identify`, `verify` or `embed` without waiting: the job."""
+        return Job.of((await self.call(question(kind, recording, rate, wait=0, **params)))["job"])
+
     async def job(self, job_id: str) -> Job:
         """A job as it is now."""
         return Job.of((await self.call(plain("GET", f"/v1/jobs/{part(job_id)}")))["job"])
+
+    async def jobs(self, *, kind: str | None = None, state: str | None = None, limit: int = 50) -> list[Job]:
+        """The newest jobs first."""
+        found = await self.call(plain("GET", "/v1/jobs", kind=kind, state=state, limit=limit))
+        return [Job.of(one) for one in found["jobs"]]
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job that has not ended."""
+        return Job.of((await self.call(plain("DELETE", f"/v1/jobs/{part(job_id)}")))["job"])
 
     async def wait(self, job_id: str, *, seconds: float = JOB_SECONDS, progress: Progress | None = None) -> Job:
         """The job once it has ended. Raises `Unavailable` if it takes longer."""
@@ -219,6 +232,22 @@ class AsyncSpeakerTasks:
             if time.monotonic() > deadline:
                 raise _late(job, seconds)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def banks(self) -> list[dict[str, Any]]:
+        """All banks."""
+        return list((await self.call(plain("GET", "/v1/banks")))["banks"])
+
+    async def speakers(self, bank: str) -> list[dict[str, Any]]:
+        """The speakers of a bank."""
+        return list((await self.call(plain("GET", f"/v1/banks/{part(bank)}/speakers")))["speakers"])
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that are loaded."""
+        return list((await self.call(plain("GET", "/v1/models")))["models"])
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """The workers that are alive."""
+        return list((await self.call(plain("GET", "/v1/workers")))["workers"])
 
     async def call(self, call: Call) -> dict[str, Any]:
         """Any call of the API: its JSON."""

@@ -23,6 +23,8 @@ MIN_SPEAKERS, MIN_TARGETS, MIN_IMPOSTORS = 5, 20, 200
 MAX_EER = 0.15
 """With more overlap than this a threshold would turn away too many who are enrolled."""
 NOTHING = 1e-6
+SPEECH_SHARE = 0.75
+"""How much of a clip is speech, usually: a bank keeps its clips' lengths, and questions are judged by their speech."""
 
 
 def calibrate(
@@ -96,7 +98,7 @@ def fit(bank: Bank) -> dict[str, Any]:
 
 
 def leave_one_out(bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosines `(K,)` of each clip with each speaker, its own without it; whether it is its own; the clip's seconds."""
+    """Cosines `(K,)` of each clip with each speaker, its own without it; whether it is its own; seconds of speech."""
     if bank.clips is None or not len(bank.clips):
         raise Unusable(f"bank {bank.name!r} keeps no clips: it came from a file that has none; enroll it again")
     clips = bank.clips
@@ -114,7 +116,7 @@ def leave_one_out(bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     twins = (labels[clips.owners][:, None] == labels[None, :]) & ~_mask(cosines.shape, own)
     usable &= ~twins
     target = _mask(cosines.shape, own)
-    seconds = np.broadcast_to(clips.seconds[:, None], cosines.shape)
+    seconds = np.broadcast_to(SPEECH_SHARE * clips.seconds[:, None], cosines.shape)
     return cosines[usable], target[usable], np.maximum(seconds[usable], 0.1)
 
 

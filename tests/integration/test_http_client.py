@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import inspect
 import json
 import subprocess
 import sys
@@ -88,9 +89,23 @@ class TestClient:
             async with AsyncSpeakerTasks(shared_web.url) as twin:
                 names = sorted(path.name for path in people.iterdir())
                 found = await asyncio.gather(*(twin.identify(people / name / "5.ogg", bank=BANK) for name in names))
+                job = await twin.submit("identify", people / names[0] / "5.ogg", bank=BANK)
+                assert (await twin.wait(job.id)).outcome()["bank"]["name"] == BANK
+                assert job.id in {one.id for one in await twin.jobs(kind="identify")}
+                assert {one["label"] for one in await twin.speakers(BANK)} == set(names)
+                assert BANK in {one["name"] for one in await twin.banks()}
+                assert await twin.models()
+                assert await twin.workers()
                 return [one.candidates[0].speaker for one in found]
 
         assert asyncio.run(ask()) == sorted(path.name for path in people.iterdir())
+
+    def test_its_async_twin_has_every_call_under_the_same_signature(self) -> None:
+        def calls(client: type) -> dict[str, str]:
+            public = {name: one for name, one in vars(client).items() if not name.startswith("_")}
+            return {name: str(inspect.signature(one)) for name, one in public.items()}
+
+        assert calls(SpeakerTasks) == calls(AsyncSpeakerTasks)
 
     def test_imports_nothing_heavy(self) -> None:
         code = "import speaker_tasks.http_client, sys; print(*{name.partition('.')[0] for name in sys.modules})"
