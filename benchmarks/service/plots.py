@@ -33,10 +33,16 @@ def draw(figures: Figures, folder: Path) -> None:
 def _table(cells: list[list[str]], folder: Path) -> None:
     figure, axes = plt.subplots(figsize=(13, 0.3 * len(cells) + 0.6), dpi=110)
     axes.axis("off")
-    table = axes.table(cells, colLabels=["", "measured", "asked for", ""], cellLoc="left", loc="center")
+    table = axes.table(
+        cells,
+        colLabels=["", "measured", "asked for", ""],
+        colWidths=[0.55, 0.25, 0.13, 0.07],
+        cellLoc="left",
+        colLoc="left",
+        bbox=(0, 0, 1, 1),
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(8)
-    table.auto_set_column_width([0, 1, 2, 3])
     for (row, _), cell in table.get_celld().items():
         cell.set_edgecolor("0.85")
         if row:

@@ -120,8 +120,24 @@ class Batcher:
         spectrograms = self.embedder.spectrograms(blocks)
         vectors: list[np.ndarray] = []
         while part := list(islice(spectrograms, WINDOWS_AT_A_TIME)):
-            vectors.extend(self._wait(self.submit(part, timeout=timeout), timeout))
+            vectors.extend(self.run(part, timeout=timeout))
         return pool(np.stack(vectors))
+
+    def run(self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0) -> np.ndarray:
+        """The unit vectors `(N, 512)` of spectrograms `(bins, T)`, for someone who waits.
+
+        Where calls are not shared and a place is free, the caller's own thread runs the network: to hand it over and
+        back would take longer than it waits. Raises Busy as `embed`.
+        """
+        if self._shares or not self._enter():
+            return self._wait(self.submit(spectrograms, timeout=timeout), timeout)
+        failed = 1
+        try:
+            vectors = self.embedder.run(spectrograms)
+            failed = 0
+            return vectors
+        finally:
+            self._leave(requests=1, failed=failed)
 
     def submit(
         self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0, bulk: bool = False
@@ -168,32 +184,41 @@ class Batcher:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self) -> None:
-        me = threading.get_ident()
         while batch := self._take():
             started = time.monotonic()
-            with self._changed:
-                self._running[me] = started
             failed = self._run(batch)
             ended = [work for work in batch if work.future.done()]  # others gave way
-            with self._changed:
-                del self._running[me]
-                if batch[-1].bulk:
-                    self._bulk_running -= 1
-                    self._changed.notify()
-                self._count(
-                    batches=1,
-                    requests=len(ended),
-                    failed=failed,
-                    wait_seconds=sum(started - work.submitted for work in ended),
-                    run_seconds=time.monotonic() - started,
-                )
-                self._metrics = replace(self._metrics, largest_batch=max(self._metrics.largest_batch, len(batch)))
+            waited = sum(started - work.submitted for work in ended)
+            self._leave(requests=len(ended), failed=failed, waited=waited, bulk=batch[-1].bulk)
+
+    def _enter(self) -> bool:
+        """Take a free place in the network, unless others wait for one."""
+        with self._changed:
+            if self._stopping or self._queue or not self._has_place():
+                return False
+            self._asked = self._running[threading.get_ident()] = time.monotonic()
+            return True
+
+    def _leave(self, *, requests: int, failed: int, waited: float = 0.0, bulk: bool = False) -> None:
+        """Give the place back, and count."""
+        with self._changed:
+            started = self._running.pop(threading.get_ident())
+            self._bulk_running -= bulk
+            self._changed.notify()
+            took = time.monotonic() - started
+            self._count(batches=1, requests=requests, failed=failed, wait_seconds=waited, run_seconds=took)
+            self._metrics = replace(self._metrics, largest_batch=max(self._metrics.largest_batch, requests))
+
+    def _has_place(self) -> bool:
+        return len(self._running) < len(self._threads)
 
     def _take(self) -> list[_Work]:
         """Wait for work and take what is there; empty once stopped."""
         with self._changed:
             while not self._stopping:
-                self._changed.wait_for(lambda: self._queue or self._next_bulk() or self._stopping)
+                self._changed.wait_for(
+                    lambda: self._stopping or (self._has_place() and (self._queue or self._next_bulk()))
+                )
                 if self._max_wait and self._queue:
                     until = self._queue[0].submitted + self._max_wait - time.monotonic()
                     self._changed.wait_for(lambda: len(self._queue) >= self._max_batch or self._stopping, until)
@@ -203,6 +228,7 @@ class Batcher:
                         batch.append(work)
                 if batch:
                     self._bulk_running += batch[-1].bulk
+                    self._running[threading.get_ident()] = time.monotonic()
                     return batch
             for queue in (self._queue, self._bulk):
                 while queue:

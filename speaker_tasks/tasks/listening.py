@@ -17,7 +17,7 @@ from speaker_tasks.embedding import audio as sound
 from speaker_tasks.embedding.batcher import WINDOWS_AT_A_TIME
 from speaker_tasks.embedding.embedder import pool
 from speaker_tasks.embedding.speech import measure
-from speaker_tasks.errors import Busy, Malformed, TooLarge
+from speaker_tasks.errors import Malformed, TooLarge
 from speaker_tasks.payloads import PAYLOAD_PREFIX, Audio, Encoding
 from speaker_tasks.tasks.context import WorkerContext
 
@@ -120,12 +120,7 @@ def embed(context: WorkerContext, samples: np.ndarray, timings: Timings) -> np.n
         if not part:
             return pool(np.stack(vectors))
         with timings.step("network"):
-            future = context.batcher.submit(part, timeout=patience)
-            try:
-                vectors.extend(future.result(patience))
-            except TimeoutError:
-                future.cancel()
-                raise Busy(f"the model did not answer within {patience:g} s", retry_after=5) from None
+            vectors.extend(context.batcher.run(part, timeout=patience))
 
 
 def _decode(source: Any, limit: float) -> np.ndarray:

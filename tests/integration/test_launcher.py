@@ -165,6 +165,23 @@ def test_up_prints_the_urls_refuses_a_second_start_and_stops_all_at_ctrl_c(up: U
     assert processes_of(up.folder) == []
 
 
+def test_up_starts_as_many_workers_as_share_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEAKER_WORKERS", "2")
+    started = Up(tmp_path / "var")
+    try:
+        started.wait_until_ready()
+        deadline, found = time.monotonic() + READY_SECONDS, []
+        while len(found) < 2 and time.monotonic() < deadline:
+            with urllib.request.urlopen(f"http://127.0.0.1:{started.port}/v1/workers") as answer:
+                found = json.load(answer)["workers"]
+            time.sleep(0.2)
+        assert len(found) == 2
+    finally:
+        started.process.terminate()
+        started.process.wait(STOP_SECONDS)
+    assert processes_of(started.folder) == []
+
+
 def test_nothing_is_left_of_a_stack_whose_launcher_was_killed(up: Up) -> None:
     assert len(processes_of(up.folder)) >= 4
     up.process.kill()
