@@ -40,7 +40,7 @@ def bulk(bench: Bench) -> Figures:
 def _write_recordings(folder: Path, bench: Bench) -> int:
     """Some thousand different recordings of 2 to 8 s as WAV files: the clips, each at many volumes."""
     count = 0
-    for round_ in range(max(4, int(12 * bench.seconds))):
+    for round_ in range(max(4, int(10 * bench.seconds))):
         for speaker, clip in enumerate(bench.clips):
             path = folder / f"speaker {speaker}" / f"{round_}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
