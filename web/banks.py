@@ -30,6 +30,7 @@ from web.bankschemas import (
     RemoveQuery,
     Rename,
     Rollback,
+    Snapshot,
     SpeakerList,
     SpeakerPath,
     VersionQuery,
@@ -105,6 +106,12 @@ def merge(path: BankPath, body: Merge) -> Response:
 def rollback(path: BankPath, body: Rollback) -> Response:
     """An earlier version again, under a new number."""
     return _done(services().keeper.rollback(path.name, body.version))
+
+
+@blueprint.post("/banks/<name>/snapshot", responses=told(404, 422, answer=Snapshot))
+def snapshot(path: BankPath) -> Response:
+    """Write the bank's snapshot now, to the place that SPEAKER_SNAPSHOTS names."""
+    return jsonify({"bank": path.name, "place": services().keeper.snapshot(path.name)})
 
 
 @blueprint.put("/banks/<name>/cohort", responses=told(404, 409, 422, answer=BankAnswer))

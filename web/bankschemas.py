@@ -72,6 +72,13 @@ class Deleted(BaseModel):
     warnings: list[str]
 
 
+class Snapshot(BaseModel):
+    """Where a bank's snapshot was written."""
+
+    bank: str
+    place: str
+
+
 class Speaker(BaseModel):
     """One enrolled speaker."""
 

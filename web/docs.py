@@ -77,8 +77,8 @@ def described(app: OpenAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             if method == "post" and path in BODIES:
                 operation["requestBody"] = BODIES[path]
-                parameters = operation.setdefault("parameters", [])
-                parameters.append(IDEMPOTENCY_PARAMETER)
+            if method == "post" and (path in BODIES or path.endswith("/re-enrollments")):
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_PARAMETER)
             if path.endswith("/import"):
                 operation["requestBody"] = {"required": True, "content": FILE}
             for parameter in operation.get("parameters", []):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flask import Response, request
@@ -113,9 +114,7 @@ def enroll(path: BankPath, query: EnrollmentQuery) -> Response:
         asked = query.model_dump()
         return shared.client.enroll(about, job_id=job_id, bank=bank, source=given, options=options, **asked)
 
-    once = Idempotency(shared.client.redis, shared.client.long_jobs, shared.settings.idempotency_ttl)
-    job, _ = once.once(request, caller().name, make)
-    return accepted(job)
+    return accepted(_once(make))
 
 
 class AgainQuery(Asked):
@@ -133,7 +132,11 @@ def enroll_again(path: BankPath, query: AgainQuery) -> Response:
     about = {"bank": bank, "source": f"bank {path.name}", "key": caller().name, "request_id": request_id()}
     mode = "create" if query.to else "rebuild"
     source = {"bank": path.name}
-    return accepted(shared.client.enroll(about, bank=bank, source=source, mode=mode, force=True))
+
+    def make(job_id: str | None) -> JobRecord:
+        return shared.client.enroll(about, job_id=job_id, bank=bank, source=source, mode=mode, force=True)
+
+    return accepted(_once(make))
 
 
 @blueprint.get("/jobs/<job_id>/report", responses=told(404, 410, answer=REPORT))
@@ -145,6 +148,13 @@ def report(path: JobPath, query: ReportQuery) -> Response:
     response = Response(found.to_csv() if csv else found.to_json(), mimetype="text/csv" if csv else "application/json")
     response.headers["Content-Disposition"] = f"attachment; filename=report-{job.id}.{query.format}"
     return response
+
+
+def _once(make: Callable[[str | None], JobRecord]) -> JobRecord:
+    """The request's job, made by the first of equal requests with an `Idempotency-Key`."""
+    shared = services()
+    keys = Idempotency(shared.client.redis, shared.client.long_jobs, shared.settings.idempotency_ttl)
+    return keys.once(request, caller().name, make)[0]
 
 
 def _source() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import time
+import uuid
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -199,6 +200,26 @@ class TestUploads:
         assert outcomes == {"enrolled": 8, "not_audio": 1}
         rows = list(csv.DictReader(io.StringIO(web.get(answer.headers["Location"] + "/report?format=csv").text)))
         assert [row["row"] for row in rows] == [entry["row"] for entry in report.json()]
+
+    def test_a_re_enrollment_sent_again_under_its_key_is_one_job(self, web: Web, archive: bytes) -> None:
+        headers = {"Content-Type": "application/zip"}
+        made = web.post("/v1/banks/uploaded/enrollments?force=true", data=archive, headers=headers)
+        self.follow(web, made.headers["Location"])
+        key = {"Idempotency-Key": f"again-{uuid.uuid4()}"}
+        first, second = (web.post("/v1/banks/uploaded/re-enrollments", headers=key) for _ in range(2))
+        assert first.headers["Location"] == second.headers["Location"]
+        other = web.post("/v1/banks/uploaded/re-enrollments?to=elsewhere", headers=key)
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+        told = self.follow(web, first.headers["Location"])["error"]
+        assert "holds no recording" in told["message"], "uploads are not kept, and that is said"
+
+    def test_a_snapshot_on_demand_needs_a_place(self, web: Web, archive: bytes) -> None:
+        headers = {"Content-Type": "application/zip"}
+        made = web.post("/v1/banks/uploaded/enrollments?force=true", data=archive, headers=headers)
+        self.follow(web, made.headers["Location"])
+        answer = web.post("/v1/banks/uploaded/snapshot")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unusable")
+        assert "SPEAKER_SNAPSHOTS" in answer.json()["error"]["message"]
 
     def test_a_zip_bomb_fails_the_job_and_nothing_else(self, stack: Stack, web: Web) -> None:
         data = io.BytesIO()

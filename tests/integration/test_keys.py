@@ -57,6 +57,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("POST", "/v1/banks/x/merge", {"admin"}),
     ("POST", "/v1/banks/x/rollback", {"admin"}),
     ("POST", "/v1/banks/x/import", {"admin"}),
+    ("POST", "/v1/banks/x/snapshot", {"admin"}),
     ("POST", "/v1/banks/x/enrollments", {"enroll", "admin"}),
     ("GET", "/v1/active", {"read", "admin"}),
     ("PUT", "/v1/active", {"admin"}),
