@@ -248,3 +248,29 @@ def test_a_quiet_voice_is_no_silence() -> None:
 def test_absurd_values_are_refused() -> None:
     with pytest.raises(Unusable, match=r"\[-1, 1\]"):
         audio.check(voice(1.0) * np.float32(1e15))
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(16_000, 1.0), (16_000, 25.3), (8_000, 12.0)])
+def test_a_plain_wav_is_read_as_soundfile_reads_it(monkeypatch: pytest.MonkeyPatch, rate: int, seconds: float) -> None:
+    samples = np.random.default_rng(0).integers(-32768, 32768, int(rate * seconds), dtype=np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    quick = list(audio.stream(file.getvalue()))
+    monkeypatch.setattr(audio, "_plain_wav", lambda data: None)
+    thorough = list(audio.stream(file.getvalue()))
+    assert [len(block) for block in quick] == [len(block) for block in thorough]
+    assert all(np.array_equal(one, other) for one, other in zip(quick, thorough, strict=True))
+    assert {block.dtype for block in quick} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 1000])
+def test_a_wav_that_is_not_plain_is_left_to_soundfile(cut: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000, np.int16), 16_000, format="WAV", subtype="PCM_16")
+    assert audio._plain_wav(file.getvalue()) is not None
+    assert audio._plain_wav(file.getvalue()[:-cut]) is None
+    assert audio._plain_wav(file.getvalue() + b"LIST") is None
+    assert audio._plain_wav(file.getvalue()[:44]) is None
+    stereo = io.BytesIO()
+    soundfile.write(stereo, np.zeros((100, 2), np.int16), 16_000, format="WAV", subtype="PCM_16")
+    assert audio._plain_wav(stereo.getvalue()) is None
