@@ -18,7 +18,7 @@ class Recipe:
     rooms: bool = True
     """Whether each speed also has a degraded copy: rooms, telephone bands, codecs."""
 
-    batch_size: int = 96
+    batch_size: int = 64
     crop_frames: tuple[int, ...] = (100, 120, 150, 200)
     """Lengths of crops in frames of 10 ms; one length a batch. A shorter clip is repeated: padding would
     enter the statistics of batch normalisation, and make them those of no clip."""
