@@ -11,6 +11,9 @@ import typer
 from speaker_tasks.commands.edge import connected_settings, console, load_settings
 from speaker_tasks.settings import Settings
 
+FLOWER_TASKS = 500
+"""Tasks that Flower remembers; its own choice, 100,000, takes some hundred megabytes."""
+
 
 def up() -> None:
     """Run web, worker and Flower here until Ctrl-C; with a Redis server of its own unless SPEAKER_REDIS_URL is set."""
@@ -36,7 +39,13 @@ def flower() -> None:
 
     settings = connected_settings()
     make_celery(settings).start(
-        argv=["--quiet", "flower", f"--address={settings.host}", f"--port={settings.flower_port}"]
+        argv=[
+            "--quiet",
+            "flower",
+            f"--address={settings.host}",
+            f"--port={settings.flower_port}",
+            f"--max-tasks={FLOWER_TASKS}",
+        ]
     )
 
 
