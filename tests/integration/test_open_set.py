@@ -23,8 +23,8 @@ PROBES = {"enrolled": 4, "strangers": 7}
 CLIENTS = 4
 
 MAX_FALSE_ACCEPTS = 0.02
-RIGHT_FLOOR = {3: 0.32, 8: 0.67}
-"""The share of recordings of the enrolled that were a match with the right name, less a margin of 0.06."""
+RIGHT_FLOOR = {3: 0.34, 8: 0.67}
+"""The share of recordings of the enrolled that were a match with the right name, less a margin of 0.04 to 0.06."""
 
 
 @pytest.fixture(scope="module")
