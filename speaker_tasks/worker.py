@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from celery import Celery, signals
 
-from speaker_tasks import tasks
+from speaker_tasks import tasks, unacked
 from speaker_tasks.celery_app import QUEUES, RECOGNIZE_QUEUE, make_celery, refuse_cluster
 from speaker_tasks.errors import ConfigurationError, SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord
@@ -48,6 +48,7 @@ def run_worker(settings: Settings, *, queues: Sequence[str] = QUEUES, log_level:
     The GPU must be pinned before (see `pin_gpu`). Raises `WeightsMissing`, `WeightsRefused` or `ConfigurationError` if
     the worker cannot start.
     """
+    unacked.install()
     app = make_celery(settings)
     _check_queues(queues)
     hooks = attach(app, settings, queues)

@@ -193,12 +193,12 @@ def test_all_recovers_when_redis_restarts(tmp_path: Path) -> None:
     server.start()
     stack = Stack(tmp_path, server.url)
     try:
-        stack.worker()
+        worker = stack.worker()
         web = stack.web(workers=1)
         body = {"speaker": voice(1).tolist()}
         before = web.post("/SpeakerFeats", json=body)
         assert before.status_code == 200
-        server.stop()
+        server.stop()  # the first message may be unacknowledged still
         away = web.post("/SpeakerFeats", json=body)
         assert away.status_code == 503
         assert away.json()["error"]["code"] == "redis_away"
@@ -208,6 +208,8 @@ def test_all_recovers_when_redis_restarts(tmp_path: Path) -> None:
         server.start()
         wait_for("the worker's heartbeat", lambda: web.get("/readyz").status_code == 200, 30)
         assert web.post("/SpeakerFeats", json=body).json() == before.json()
+        assert worker.popen.poll() is None
+        assert "Unrecoverable" not in worker.log.read_text()
     finally:
         stack.stop()
         server.stop()
