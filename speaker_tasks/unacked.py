@@ -23,8 +23,7 @@ class PatientQoS(transport.QoS):
         if self._connected():
             super().restore_unacked_once(stderr)
             return
-        finalizer: Any = vars(self)["_on_collect"]
-        finalizer.cancel()
+        self._on_collect.cancel()  # type: ignore[attr-defined]
         logger.info("the connection is gone: unacknowledged messages stay with Redis")
 
     def ack(self, delivery_tag: str) -> None:

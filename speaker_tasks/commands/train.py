@@ -47,7 +47,8 @@ def train(
         # In a process of its own: Keras has one backend a process, and here it is not OpenVINO's.
         command = ["weights", "export", str(out), str(export), "--config", str(config), "--shared", str(shared)]
         environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-        subprocess.run([sys.executable, "-m", "speaker_tasks.cli", *command], env=environment, check=True)
+        done = subprocess.run([sys.executable, "-m", "speaker_tasks", *command], env=environment, check=False)
+        raise typer.Exit(done.returncode)
 
 
 def _import_training():

@@ -12,7 +12,6 @@ from celery import shared_task
 from banks import asnorm
 from banks.bank import Bank, check_model
 from banks.ranking import cosine_with, rank_speakers, speakers_of
-from speaker_tasks.bankjudge import BankJudges
 from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.context import WorkerContext
@@ -158,7 +157,7 @@ def _bank(context: WorkerContext, ask: Ask) -> Bank:
 def _judge(context: WorkerContext, bank: Bank) -> Judge:
     """The bank's own thresholds where it has some of this model, else the model's."""
     model = _as_told(context, Judge.of_card(context.embedder.card.details))
-    fitted = BankJudges(context.redis).get(bank.name, context.embedder.model_id)
+    fitted = context.keeper.judges.get(bank.name, context.embedder.model_id)
     return Judge.of_bank(fitted, model) if fitted else model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speaker_tasks.commands.edge import connected_settings, load_settings
-from speaker_tasks.errors import ConfigurationError
+from speaker_tasks.errors import ConfigurationError, NotFound
 from speaker_tasks.launcher.claim import Claim
 
 PROGRAM = Path(sys.executable).with_name("speaker-tasks")
@@ -54,3 +54,13 @@ def test_without_a_url_and_without_a_running_stack_there_is_no_url(
     with Claim(tmp_path):
         pass
     assert connected_settings(data_dir=tmp_path).redis_url is None
+
+
+def test_the_interpreter_runs_the_commands_as_the_program_does(tmp_path: Path) -> None:
+    """`train --export` depends on it."""
+    command = ["weights", "export", str(tmp_path), str(tmp_path / "x"), "--config", "none.toml", "--shared", "none"]
+    done = subprocess.run(
+        [sys.executable, "-m", "speaker_tasks", *command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == NotFound.exit_status
+    assert done.stderr.splitlines() == [f"error: no training run at {tmp_path}: it holds no best.npz"]
