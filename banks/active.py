@@ -41,7 +41,8 @@ class ActiveMode:
         self._mode_key = f"{store.prefix}mode"
         self._lock = threading.Lock()
         self._token: bytes | None = None
-        self._cached: tuple[str, Bank] | None = None
+        self._found: dict[str | None, tuple[str, Bank]] = {}
+        """What was asked for since the token moved; None is the current mode."""
         self._banks: dict[str, tuple[str, Bank]] = {}
 
     def load_files(self) -> list[str]:
@@ -69,27 +70,23 @@ class ActiveMode:
         """Moves with every change of a bank or of the mode; one small round trip."""
         return self._store.redis.get(self._store.token_key) or b"0"  # type: ignore[return-value]
 
-    def get(self) -> tuple[str, Bank]:
-        """The mode and its bank. Raises `NotFound` if the mode's bank was deleted, `ModelMismatch` for a union of two
-        models.
-        """
-        token = self.token()
-        with self._lock:
-            if self._cached is None or token != self._token:
-                mode = self.mode()
-                self._cached, self._token = (mode, self._indexed(self._bank(mode))), token
-            return self._cached
+    def get(self, token: bytes | None = None) -> tuple[str, Bank]:
+        """The mode and its bank; `token` spares the look at it, for whoever has just seen it.
 
-    def bank(self, name: str | None = None) -> tuple[str, Bank]:
-        """The bank of a name or of a mode, and the name; the current mode's without one. Raises `NotFound`."""
-        current = self.get()
-        if name is None or name == current[0]:
-            return current
+        Raises `NotFound` if the mode's bank was deleted, `ModelMismatch` for a union of two models.
+        """
+        return self.bank(None, token)
+
+    def bank(self, name: str | None = None, token: bytes | None = None) -> tuple[str, Bank]:
+        """The bank of a name or of a mode, and the name; the current mode's without one. Raises as `get`."""
+        token = self.token() if token is None else token
         with self._lock:
-            names = self._store.names() if name in ALIASES else []
-            mode = name if name in names else ALIASES.get(name, name)
-            bank = self._bank(mode)
-            return mode, bank if mode == ALL else self._indexed(bank)  # a union that is not kept is not worth one
+            if token != self._token:
+                self._found, self._token = {}, token
+            if name not in self._found:
+                mode = self.mode() if name is None else self._mode_of(name)
+                self._found[name] = mode, self._indexed(self._bank(mode))
+            return self._found[name]
 
     @staticmethod
     def is_mode(name: str) -> bool:
@@ -107,8 +104,7 @@ class ActiveMode:
 
     def set_mode(self, name: str) -> tuple[str, Bank]:
         """Make `name` the mode of all processes. Raises `NotFound`, with the known ones, and changes nothing."""
-        names = self._store.names()
-        mode = name if name in names else ALIASES.get(name, name)
+        names, mode = self._store.names(), self._mode_of(name)
         if mode != ALL and mode not in names:
             known = [ALL, *names]
             raise NotFound(f"there is no mode {name!r}; there is {', '.join(known)}", known=known)
@@ -140,6 +136,10 @@ class ActiveMode:
     def reset(self) -> tuple[str, Bank]:
         """Back to the default mode, `all`."""
         return self.set_mode(ALL)
+
+    def _mode_of(self, name: str) -> str:
+        """A bank may have the name of an alias; then it is meant."""
+        return name if name not in ALIASES or name in self._store.names() else ALIASES[name]
 
     def _set(self, mode: str) -> None:
         with self._store.redis.pipeline(transaction=True) as pipe:

@@ -12,6 +12,7 @@ from speaker_tasks.errors import NotFound
 
 _norms: WeakKeyDictionary[Bank, np.ndarray] = WeakKeyDictionary()
 """Lengths of the rows of the banks that are in use: (N,) float32 each."""
+_speakers: WeakKeyDictionary[Bank, int] = WeakKeyDictionary()
 
 
 def rank_speakers(bank: Bank, query: np.ndarray, k: int) -> list[tuple[str, float]]:
@@ -50,7 +51,10 @@ def cosine_with(bank: Bank, label: str, query: np.ndarray) -> float:
 
 def speakers_of(bank: Bank) -> int:
     """How many different speakers the bank has."""
-    return len(set(bank.labels))
+    known = _speakers.get(bank)
+    if known is None:
+        known = _speakers[bank] = len(set(bank.labels))
+    return known
 
 
 def _lengths(bank: Bank) -> np.ndarray:

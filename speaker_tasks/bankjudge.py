@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-import redis
 
 from banks.bank import same_model
+from banks.store import BankStore
 
 
 class BankJudges:
-    """Fitted operating points by bank; a plain JSON object each: `model`, `version`, `operating`, `fitted`."""
+    """Fitted operating points by bank; a plain JSON object each: `model`, `version`, `operating`, `fitted`.
+
+    A change moves the banks' token, so that every worker looks again.
+    """
 
     key_template = "speaker:calibration:{bank}"
 
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
+    def __init__(self, store: BankStore) -> None:
+        self._store = store
 
     def get(self, bank: str, model: str) -> dict[str, Any] | None:
         """What was fitted for the bank with that model; None if nothing was, or with another."""
-        stored: Any = self.client.get(self.key_template.format(bank=bank))
+        stored: Any = self._store.redis.get(self.key_template.format(bank=bank))
         if stored is None:
             return None
         fitted: dict[str, Any] = orjson.loads(stored)
@@ -28,8 +31,14 @@ class BankJudges:
 
     def put(self, bank: str, fitted: dict[str, Any]) -> None:
         """Keep what was fitted."""
-        self.client.set(self.key_template.format(bank=bank), orjson.dumps(fitted))
+        with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.set(self.key_template.format(bank=bank), orjson.dumps(fitted))
+            self._store.touch(pipe)
+            pipe.execute()
 
     def forget(self, bank: str) -> bool:
         """Back to the model's own thresholds; False if there were none to forget."""
-        return bool(self.client.unlink(self.key_template.format(bank=bank)))
+        with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.unlink(self.key_template.format(bank=bank))
+            self._store.touch(pipe)
+            return bool(pipe.execute()[0])

@@ -56,7 +56,7 @@ class BankKeeper:
         self.settings, self.who = settings, who
         self.audit = AuditLog(client)
         self.store = BankStore(client, keep=settings.bank_versions)
-        self.judges = BankJudges(client)
+        self.judges = BankJudges(self.store)
         self.cache = VectorCache(client, settings.vector_ttl, passing_ttl=settings.job_ttl)
         self.jobs = JobStore(client, settings.job_ttl)
 

@@ -24,8 +24,12 @@ from speaker_tasks.settings import Settings
 RECOGNIZE_QUEUE = "recognize"
 """Someone is waiting for these."""
 ENROLL_QUEUE = "enroll"
-"""Bulk work; read only when `recognize` is empty."""
-QUEUES = (RECOGNIZE_QUEUE, ENROLL_QUEUE)
+"""Bulk work."""
+OTHER_QUEUE = "recognize-other"
+"""Messages of `recognize` that are not of our making (see intake.py); Celery's consumer does them."""
+SERVED = (RECOGNIZE_QUEUE, ENROLL_QUEUE)
+"""What a worker may be told to serve."""
+QUEUES = (*SERVED, OTHER_QUEUE)
 
 CONNECT_SECONDS = 2.0
 """How long a new connection to Redis may take before the server counts as away."""

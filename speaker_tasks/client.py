@@ -45,13 +45,19 @@ class TaskClient:
         """The Celery application, for what asks the broker in its own words; sending needs none."""
         return make_celery(self.settings)
 
-    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None) -> JobRecord:
-        """Ask who speaks. Raises `Unavailable` if the queue is full, `RedisAway`."""
-        return self._submit(RECOGNIZE_TASK, "recognize", [audio], lambda sources: {"audio": sources[0]}, about=about)
+    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None, brief: bool = False) -> JobRecord:
+        """Ask who speaks. `brief`: only `wait` is to know of the job. Raises `Unavailable` if the queue is full,
+        `RedisAway`.
+        """
+        return self._submit(
+            RECOGNIZE_TASK, "recognize", [audio], lambda sources: {"audio": sources[0]}, about=about, brief=brief
+        )
 
-    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None) -> JobRecord:
-        """Ask for the recording's vector. Raises as `recognize`."""
-        return self._submit(EMBED_TASK, "embed", [audio], lambda sources: {"audio": sources[0]}, about=about)
+    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None, brief: bool = False) -> JobRecord:
+        """Ask for the recording's vector. As `recognize`."""
+        return self._submit(
+            EMBED_TASK, "embed", [audio], lambda sources: {"audio": sources[0]}, about=about, brief=brief
+        )
 
     def ask(
         self,
@@ -62,10 +68,11 @@ class TaskClient:
         about: dict[str, Any] | None = None,
         webhook: str | None = None,
         job_id: str | None = None,
+        brief: bool = False,
     ) -> JobRecord:
         """A question of `/v1` about recordings, each its audio or a path that the workers can read.
 
-        `options` goes to the task, `about` into the job's record. Raises as `recognize`.
+        `options` goes to the task, `about` into the job's record. As `recognize`.
         """
         more: dict[str, Any] = {"ask": options} | ({"webhook": webhook} if webhook else {})
         return self._submit(
@@ -75,6 +82,7 @@ class TaskClient:
             lambda sources: {"audio": sources, **more},
             about=about,
             job_id=job_id,
+            brief=brief,
         )
 
     def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
@@ -99,11 +107,13 @@ class TaskClient:
         return RedisAudioStore(self.redis, self.settings.job_ttl).put(payload)
 
     def wait(self, job: JobRecord, seconds: float) -> dict[str, Any] | None:
-        """The result of a job that this process has just submitted, or None when the time runs out.
+        """The result of a job that this process has just submitted, or None when the time runs out: then it is kept.
 
         Raises the error that the job ended with.
         """
         ended = self.short_jobs.wait(job.id, seconds)
+        if ended is None:
+            self.short_jobs.keep(job.id)
         return None if ended is None else outcome(ended)
 
     def job(self, job_id: str) -> JobRecord:
@@ -144,13 +154,19 @@ class TaskClient:
         recordings: Sequence[Audio | str],
         arguments: Callable[[list[str]], dict[str, Any]],
         *,
-        about: dict[str, Any] | None = None,
+        about: dict[str, Any] | None,
         job_id: str | None = None,
+        brief: bool,
     ) -> JobRecord:
         pipe = self.redis.pipeline(transaction=False)
         sources = [one if isinstance(one, str) else self.audio.put(one.pack(), pipeline=pipe) for one in recordings]
         job = self.short_jobs.create(
-            kind, about=about, start_within=self.settings.payload_ttl, job_id=job_id, pipeline=pipe
+            kind,
+            about=about,
+            start_within=self.settings.payload_ttl,
+            job_id=job_id,
+            brief=self.settings.answered_ttl if brief else 0,
+            pipeline=pipe,
         )
         kept = [key for key, one in zip(sources, recordings, strict=True) if not isinstance(one, str)]
         kwargs = {"job_id": job.id, **arguments(sources)}

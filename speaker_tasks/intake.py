@@ -1,11 +1,12 @@
 """What a worker's threads take from the queue by themselves, past Celery: the next message, ready to be done.
 
 Celery's way of one message from the queue to a task and back costs more processor time than a short recording's
-network. It stays the way in, and the only one for all but recognitions; but a thread that has just done one looks
-whether another waits, and a few threads are reserved for that and do nothing else. One script takes the message, writes
+network. It stays the way of all but recognitions: for these a worker has threads of its own, so that bulk work never
+has all of them. The messages are Celery's all the same, and any Celery worker may read them; what others put into the
+queue goes on to one that Celery's consumer reads. One script takes the message, writes
 it down as taken where kombu would (so that the message of a killed worker comes back in the same way), marks the job as
-running and brings its audio; the job's end acknowledges it (`JobStore.finish`). What nobody wants any more, because the
-job was canceled or has expired, is dropped there and costs nothing else.
+running, and brings its audio and the banks' token as it is now; the job's end acknowledges it (`JobStore.finish`). What
+nobody wants any more, because the job was canceled or has expired, is dropped there and costs nothing else.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from typing import Any
 
 import redis
 
+from speaker_tasks.celery_app import OTHER_QUEUE
 from speaker_tasks.errors import PayloadGone
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore
 from speaker_tasks.wire import HEADER, UNACKED_INDEX, UNACKED_KEY, Parcel, decode
 
-STAND_ASIDE_SECONDS = 0.05
-"""What is not of our making lies in the queue again: time for Celery's consumer to take it."""
 Announce = Callable[..., None]
 
 
@@ -34,14 +34,18 @@ class Taken:
     """A message that a thread took, and the payloads of its job by their keys; None for one that has expired."""
 
     parcel: Parcel
+    token: bytes
+    """The banks' token (`ActiveMode.token`) when it was taken."""
     audio: dict[str, bytes | None] = field(default_factory=dict)
 
 
 class Intake:
     """Takes the messages of one queue. Thread-safe."""
 
-    def __init__(self, client: redis.Redis, queue: str) -> None:
+    def __init__(self, client: redis.Redis, queue: str, token_key: str) -> None:
+        """`token_key` is where the banks' token lies."""
         self.client, self.queue = client, queue
+        self._token_key = token_key
         self._take = client.register_script(_TAKE)
         self._lock = threading.Lock()
         self._held: set[str] = set()
@@ -50,7 +54,7 @@ class Intake:
         """Tells whoever watches (Flower) of a task: its kind of event, the parcel, and more."""
 
     def take(self) -> Taken | None:
-        """The oldest message that is wanted; None if there is none, or it is not of our making, or all is closing."""
+        """The oldest message that is wanted; None if there is none, or all is closing."""
         return None if self._closed.is_set() else self._begin(b"")
 
     def wait(self, seconds: float) -> Taken | None:
@@ -58,11 +62,7 @@ class Intake:
         if self._closed.is_set():
             return None
         popped: Any = self.client.brpop([self.queue], timeout=seconds)
-        if not popped:
-            return None
-        if (taken := self._begin(popped[1])) is None:
-            time.sleep(STAND_ASIDE_SECONDS)
-        return taken
+        return self._begin(popped[1]) if popped else None
 
     def let_go(self, taken: Taken) -> None:
         """The message is acknowledged, or is to come back to whoever takes it then."""
@@ -84,15 +84,23 @@ class Intake:
         return self._closed.is_set()
 
     def _begin(self, raw: bytes) -> Taken | None:
-        keys = [self.queue, UNACKED_KEY, UNACKED_INDEX, Outbox.messages_key, Outbox.times_key]
+        keys = [
+            self.queue,
+            UNACKED_KEY,
+            UNACKED_INDEX,
+            Outbox.messages_key,
+            Outbox.times_key,
+            self._token_key,
+            OTHER_QUEUE,
+        ]
         found: Any = self._take(keys, [raw, time.time(), JobStore.key_template.format(id=""), HEADER])
         if not found:
             return None
-        parcel = decode(found[0])
+        parcel, token, audio = decode(found[0]), found[1], found[2:]
         with self._lock:
             self._held.add(parcel.tag)
-        audio = found[1:]
-        return Taken(parcel, {key.decode(): payload for key, payload in zip(audio[::2], audio[1::2], strict=True)})
+        brought = {key.decode(): payload for key, payload in zip(audio[::2], audio[1::2], strict=True)}
+        return Taken(parcel, token, brought)
 
 
 class BroughtAudio:
@@ -125,29 +133,29 @@ if raw == '' then raw = redis.call('RPOP', KEYS[1]) end
 while raw do
   local ok, message = pcall(cjson.decode, raw)
   local ours = ok and type(message) == 'table' and message.headers and message.headers[ARGV[4]]
-  if not ours then
-    redis.call('RPUSH', KEYS[1], raw)  -- Celery's consumer knows what to do with it
-    return false
-  end
-  redis.call('HDEL', KEYS[4], message.headers.id)
-  redis.call('ZREM', KEYS[5], message.headers.id)
-  local job = ARGV[3] .. ours.job
-  local state, expires = unpack(redis.call('HMGET', job, 'state', 'expires'))
-  local late = state == 'queued' and expires and tonumber(expires) < now
-  if (state == 'queued' or state == 'running') and not late then
-    local tag = message.properties.delivery_tag
-    redis.call('HSET', job, 'state', 'running')
-    redis.call('HSETNX', job, 'started', ARGV[2])
-    redis.call('ZADD', KEYS[3], ARGV[2], tag)
-    redis.call('HSET', KEYS[2], tag, '[' .. raw .. ',"","' .. KEYS[1] .. '"]')
-    local found = {raw}
-    for _, key in ipairs(ours.audio) do
-      found[#found + 1] = key
-      found[#found + 1] = redis.call('GET', key)
+  if ours then
+    redis.call('HDEL', KEYS[4], message.headers.id)
+    redis.call('ZREM', KEYS[5], message.headers.id)
+    local job = ARGV[3] .. ours.job
+    local state, expires = unpack(redis.call('HMGET', job, 'state', 'expires'))
+    local late = state == 'queued' and expires and tonumber(expires) < now
+    if (state == 'queued' or state == 'running') and not late then
+      local tag = message.properties.delivery_tag
+      redis.call('HSET', job, 'state', 'running')
+      redis.call('HSETNX', job, 'started', ARGV[2])
+      redis.call('ZADD', KEYS[3], ARGV[2], tag)
+      redis.call('HSET', KEYS[2], tag, '[' .. raw .. ',"","' .. KEYS[1] .. '"]')
+      local found = {raw, redis.call('GET', KEYS[6]) or '0'}
+      for _, key in ipairs(ours.audio) do
+        found[#found + 1] = key
+        found[#found + 1] = redis.call('GET', key)
+      end
+      return found
     end
-    return found
+    if #ours.audio > 0 then redis.call('UNLINK', unpack(ours.audio)) end
+  else
+    redis.call('LPUSH', KEYS[7], raw)
   end
-  if #ours.audio > 0 then redis.call('UNLINK', unpack(ours.audio)) end
   raw = redis.call('RPOP', KEYS[1])
 end
 return false

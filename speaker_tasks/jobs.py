@@ -31,7 +31,11 @@ POP_SECONDS = 5.0
 
 
 class JobStore:
-    """Job records in Redis: a hash each, a hash of report entries beside it; forgotten `ttl` seconds after the end."""
+    """Job records in Redis: a hash each, a hash of report entries beside it; forgotten `ttl` seconds after the end.
+
+    A brief job is one whose outcome goes out with the request that made it: once it has ended nobody asks for it, so
+    it is forgotten at once but for a few seconds, and leaves the list of jobs. `keep` makes it one like the others.
+    """
 
     key_template = "speaker:job:{id}"
     report_template = "speaker:job:{id}:report"
@@ -44,6 +48,7 @@ class JobStore:
         self._start = client.register_script(_START)
         self._finish = client.register_script(_FINISH)
         self._record = client.register_script(_RECORD)
+        self._keep = client.register_script(_KEEP)
 
     def create(
         self,
@@ -53,14 +58,19 @@ class JobStore:
         total: int = 0,
         start_within: float | None = None,
         job_id: str | None = None,
+        brief: int = 0,
         pipeline: redis.client.Pipeline | None = None,
     ) -> JobRecord:
-        """A new queued job; with a pipeline, it is there when the caller executes it."""
+        """A new queued job; with a pipeline, it is there when the caller executes it.
+
+        `brief` is for how many seconds after its end a brief job is remembered.
+        """
         now = time.time()
         expires = now + start_within if start_within else None
         job = JobRecord(job_id or new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
         fields: dict[Any, Any] = {"kind": kind, "state": "queued", "created": now, "total": total, "ttl": self.ttl}
         fields |= {"expires": expires} if expires else {}
+        fields |= {"brief": brief} if brief else {}
         fields |= {"about": orjson.dumps(about)} if about else {}
         pipe = self.client.pipeline() if pipeline is None else pipeline
         key = self._key(job.id)
@@ -184,7 +194,11 @@ class JobStore:
         stored = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
         keys = [self._key(job_id), self.reply_template.format(id=job_id), *drop]
         values = [state, time.time(), name, stored, outcome, REPLY_SECONDS, tag, UNACKED_KEY, UNACKED_INDEX]
-        return bool(self._finish(keys, values))
+        return bool(self._finish(keys, [*values, self.index_key, job_id]))
+
+    def keep(self, job_id: str) -> None:
+        """A brief job that was not answered in time, or has to be found later, is remembered as others are."""
+        self._keep([self._key(job_id), self.index_key], [job_id])
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job that has not ended; one that has stays as it is. Raises `NotFound`."""
@@ -247,10 +261,19 @@ end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finished', ARGV[2], ARGV[3], ARGV[4])
-redis.call('EXPIRE', KEYS[1], redis.call('HGET', KEYS[1], 'ttl'))
+local ttl, brief = unpack(redis.call('HMGET', KEYS[1], 'ttl', 'brief'))
+if brief then redis.call('ZREM', ARGV[10], ARGV[11]) end
+redis.call('EXPIRE', KEYS[1], brief or ttl)
 redis.call('RPUSH', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[6])
 return 1
+"""
+
+_KEEP = """
+if redis.call('HDEL', KEYS[1], 'brief') == 0 then return end
+local ttl, created = unpack(redis.call('HMGET', KEYS[1], 'ttl', 'created'))
+redis.call('EXPIRE', KEYS[1], ttl)
+redis.call('ZADD', KEYS[2], created, ARGV[1])
 """
 
 _RECORD = """

@@ -119,15 +119,15 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1)
     """Workers that share this machine's processors; `speaker-tasks up` starts so many."""
     concurrency: int = Field(default=4, ge=1)
-    """Threads that decode, measure and match; the network has threads of its own."""
+    """Threads that do bulk work: they decode, measure and match; the network has threads of its own."""
     max_batch: int = Field(default=0, ge=0)
     """Requests that share a call of the network; 0: as measured at the start, 1 where sharing is no quicker (CPU)."""
     max_wait_ms: float | None = Field(default=None, ge=0)
     """How long the first waits for others to share its call; empty: as measured at the start."""
     recent_seconds: int = Field(default=0, ge=0)
     """For so long the same recording is answered from its vector, which is kept in Redis; 0: never."""
-    reserved_threads: int = Field(default=1, ge=0)
-    """More threads, which do recognitions only: bulk work never has all of them."""
+    reserved_threads: int = Field(default=4, ge=1)
+    """Threads that do recognitions, and nothing else."""
     visibility_timeout: int = 30
     """Seconds after which the task of a killed worker is given to another."""
     heartbeat_seconds: float = Field(default=2.0, gt=0)
@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     # How long things are kept in Redis, in seconds
     payload_ttl: int = 600
     result_ttl: int = 3600
+    answered_ttl: int = Field(default=15, ge=1)
+    """The record of a question whose answer went out with the request; it is not listed among the jobs."""
     job_ttl: int = 7 * 24 * 3600
 
     @field_validator("webhook_hosts", mode="before")

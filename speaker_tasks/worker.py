@@ -17,7 +17,7 @@ import redis
 from celery import Celery, signals
 
 from speaker_tasks import tasks, unacked
-from speaker_tasks.celery_app import QUEUES, RECOGNIZE_QUEUE, make_celery, refuse_cluster
+from speaker_tasks.celery_app import OTHER_QUEUE, RECOGNIZE_QUEUE, SERVED, make_celery, refuse_cluster
 from speaker_tasks.errors import ConfigurationError, SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord
 from speaker_tasks.intake import Announce
@@ -42,7 +42,7 @@ class WorkerRefused(SystemExit):
         self.error = error
 
 
-def run_worker(settings: Settings, *, queues: Sequence[str] = QUEUES, log_level: str = "INFO") -> int:
+def run_worker(settings: Settings, *, queues: Sequence[str] = SERVED, log_level: str = "INFO") -> int:
     """Serve until a signal ends it: the exit status.
 
     The GPU must be pinned before (see `pin_gpu`). Raises `WeightsMissing`, `WeightsRefused` or `ConfigurationError` if
@@ -55,7 +55,7 @@ def run_worker(settings: Settings, *, queues: Sequence[str] = QUEUES, log_level:
     try:
         worker = app.Worker(
             hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
-            queues=list(queues),
+            queues=[OTHER_QUEUE if name == RECOGNIZE_QUEUE else name for name in queues],
             loglevel=log_level,
             without_gossip=True,
             without_mingle=True,
@@ -69,7 +69,7 @@ def run_worker(settings: Settings, *, queues: Sequence[str] = QUEUES, log_level:
     return int(worker.exitcode or 0)
 
 
-def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> list[tuple[Any, Callable[..., None]]]:
+def attach(app: Celery, settings: Settings, queues: Sequence[str] = SERVED) -> list[tuple[Any, Callable[..., None]]]:
     """Make a worker of `app` load the model, beat and stop as it should: the connected signals and hooks."""
     app.conf.include = tasks.MODULES
     pulse: list[Any] = []
@@ -211,5 +211,5 @@ def _restore(context: WorkerContext) -> None:
 
 
 def _check_queues(queues: Sequence[str]) -> None:
-    if unknown := [name for name in queues if name not in QUEUES]:
-        raise ConfigurationError(f"there is no queue {unknown[0]!r}; there is {', '.join(QUEUES)}")
+    if unknown := [name for name in queues if name not in SERVED]:
+        raise ConfigurationError(f"there is no queue {unknown[0]!r}; there is {', '.join(SERVED)}")

@@ -21,7 +21,8 @@ METHODS = ["GET", "POST"]
 def speaker() -> Response:
     """Who speaks: `{"name", "score"}` of the best of the current list, and more keys after them."""
     shared = services()
-    job = shared.client.recognize(speaker_samples(request, shared.settings.max_audio_seconds), about=_about())
+    samples = speaker_samples(request, shared.settings.max_audio_seconds)
+    job = shared.client.recognize(samples, about=_about(), brief=True)
     return _wait(job, ("name", "score", "cosine", "feats_mode", "model"))
 
 
@@ -29,7 +30,8 @@ def speaker() -> Response:
 def speaker_feats() -> Response:
     """The recording's vector: `{"feats": [[512 floats]]}`."""
     shared = services()
-    job = shared.client.embed(speaker_samples(request, shared.settings.max_audio_seconds), about=_about())
+    samples = speaker_samples(request, shared.settings.max_audio_seconds)
+    job = shared.client.embed(samples, about=_about(), brief=True)
     return _wait(job, ("feats",))
 
 

@@ -92,7 +92,8 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
     about = {**asked, "key": caller().name, "request_id": request_id()}
 
     def make(job_id: str | None) -> JobRecord:
-        return shared.client.ask(kind, sources, asked, about=about, webhook=webhook, job_id=job_id)
+        brief = bool(wait) and webhook is None and job_id is None
+        return shared.client.ask(kind, sources, asked, about=about, webhook=webhook, job_id=job_id, brief=brief)
 
     once = Idempotency(shared.client.redis, shared.client.short_jobs, shared.settings.idempotency_ttl)
     job, first = once.once(request, caller().name, make)

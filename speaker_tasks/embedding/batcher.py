@@ -1,6 +1,8 @@
 """One thread for each call that the model takes at a time; requests that wait at the same moment share a call.
 
-Spectrograms are computed by whoever submits, outside of those threads. A long recording is submitted a few windows at a
+Spectrograms are computed by whoever submits, outside of those threads. Where calls are not shared (on a CPU), whoever
+waits for an answer runs the network in a thread of its own when its turn has come, and the threads here do bulk work
+alone: to hand each request over and back costs more than it brings. A long recording is submitted a few windows at a
 time, so that it never stands in the way of a short one for longer than those take. Bulk work comes after everything
 that someone waits for, and where calls are not shared it gives way between any two windows.
 """
@@ -78,6 +80,15 @@ class _Work:
     """Vectors of its first spectrograms, when it gave way."""
 
 
+@dataclass
+class _Turn:
+    """Of a thread that waits for a place in the network, to run its call by itself."""
+
+    thread: int = field(default_factory=threading.get_ident)
+    submitted: float = field(default_factory=time.monotonic)
+    come: threading.Event = field(default_factory=threading.Event)
+
+
 class Batcher:
     """Runs an `Embedder` for many threads. `stop` it when done; what still waits then fails as Busy."""
 
@@ -96,6 +107,7 @@ class Batcher:
         self._max_batch, self._max_wait, self._max_queue = max_batch, max_wait_ms / 1000, max_queue
         self._queue: deque[_Work] = deque()
         self._bulk: deque[_Work] = deque()
+        self._turns: deque[_Turn] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._metrics = Metrics()
@@ -124,20 +136,17 @@ class Batcher:
         return pool(np.stack(vectors))
 
     def run(self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0) -> np.ndarray:
-        """The unit vectors `(N, 512)` of spectrograms `(bins, T)`, for someone who waits.
-
-        Where calls are not shared and a place is free, the caller's own thread runs the network: to hand it over and
-        back would take longer than it waits. Raises Busy as `embed`.
-        """
-        if self._shares or not self._enter():
+        """The unit vectors `(N, 512)` of spectrograms `(bins, T)`, for someone who waits. Raises Busy as `embed`."""
+        if self._shares:
             return self._wait(self.submit(spectrograms, timeout=timeout), timeout)
+        waited = self._enter(timeout)
         failed = 1
         try:
             vectors = self.embedder.run(spectrograms)
             failed = 0
             return vectors
         finally:
-            self._leave(requests=1, failed=failed)
+            self._leave(requests=1, failed=failed, waited=waited)
 
     def submit(
         self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0, bulk: bool = False
@@ -150,9 +159,7 @@ class Batcher:
         work = _Work(spectrograms, time.monotonic() + timeout, bulk)
         queue = self._bulk if bulk else self._queue
         with self._changed:
-            if self._stopping or len(queue) >= self._max_queue:
-                self._count(rejected=1)
-                raise Busy(f"{len(queue)} requests wait for the model already", retry_after=RETRY_AFTER)
+            self._check_room(len(queue))
             if not bulk:
                 self._asked = time.monotonic()
             queue.append(work)
@@ -164,20 +171,15 @@ class Batcher:
         with self._changed:
             since = min(self._running.values(), default=None)
             running = time.monotonic() - since if since is not None else 0.0
-            return replace(self._metrics, waiting=len(self._queue) + len(self._bulk), running_for=running)
-
-    def stalled_seconds(self) -> float:
-        """For a watchdog: how long the current call, or the oldest work while none runs, has taken; 0 when idle."""
-        with self._changed:
-            since = min(self._running.values(), default=None)
-            if since is None:
-                since = min((queue[0].submitted for queue in (self._queue, self._bulk) if queue), default=None)
-            return time.monotonic() - since if since is not None else 0.0
+            waiting = len(self._queue) + len(self._turns) + len(self._bulk)
+            return replace(self._metrics, waiting=waiting, running_for=running)
 
     def stop(self, timeout: float = 10.0) -> None:
         """Finish the batch that runs, fail what waits, end the thread."""
         with self._changed:
             self._stopping = True
+            while self._turns:
+                self._turns.popleft().come.set()
             self._changed.notify_all()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
@@ -191,19 +193,42 @@ class Batcher:
             waited = sum(started - work.submitted for work in ended)
             self._leave(requests=len(ended), failed=failed, waited=waited, bulk=batch[-1].bulk)
 
-    def _enter(self) -> bool:
-        """Take a free place in the network, unless others wait for one."""
+    def _enter(self, timeout: float) -> float:
+        """Take a place in the network, in order: the seconds until it was free. Raises Busy."""
+        turn = _Turn()
         with self._changed:
-            if self._stopping or self._queue or not self._has_place():
-                return False
-            self._asked = self._running[threading.get_ident()] = time.monotonic()
-            return True
+            self._check_room(len(self._turns))
+            self._asked = turn.submitted
+            self._turns.append(turn)
+            self._give_places()
+        turn.come.wait(timeout)
+        with self._changed:
+            if turn.thread in self._running:
+                return self._running[turn.thread] - turn.submitted
+            self._count(expired=1)
+            if turn in self._turns:
+                self._turns.remove(turn)
+                raise Busy(f"the model did not answer within {timeout:g} s", retry_after=RETRY_AFTER)
+            raise Busy("the worker is stopping", retry_after=RETRY_AFTER)
+
+    def _give_places(self) -> None:
+        """Let run by themselves whose turn has come."""
+        while self._turns and self._has_place():
+            turn = self._turns.popleft()
+            self._running[turn.thread] = time.monotonic()
+            turn.come.set()
+
+    def _check_room(self, waiting: int) -> None:
+        if self._stopping or waiting >= self._max_queue:
+            self._count(rejected=1)
+            raise Busy(f"{waiting} requests wait for the model already", retry_after=RETRY_AFTER)
 
     def _leave(self, *, requests: int, failed: int, waited: float = 0.0, bulk: bool = False) -> None:
         """Give the place back, and count."""
         with self._changed:
             started = self._running.pop(threading.get_ident())
             self._bulk_running -= bulk
+            self._give_places()
             self._changed.notify()
             took = time.monotonic() - started
             self._count(batches=1, requests=requests, failed=failed, wait_seconds=waited, run_seconds=took)
@@ -275,7 +300,7 @@ class Batcher:
         for part in work.spectrograms[len(work.done) :]:
             work.done.append(self.embedder.run([part])[0])
             with self._changed:
-                if self._queue and len(work.done) < len(work.spectrograms) and not self._stopping:
+                if (self._queue or self._turns) and len(work.done) < len(work.spectrograms) and not self._stopping:
                     self._bulk.appendleft(work)
                     self._changed.notify()
                     return 0

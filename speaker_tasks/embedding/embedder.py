@@ -22,7 +22,7 @@ from speaker_tasks.settings import Settings
 
 FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "vgg": features.vgg_spectrogram,
-    "log_mel": features.log_mel,
+    "log_mel": lambda window: features.lengthened(features.log_mel(window)),
 }
 WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 20.0}
 """The longest stretch that the network sees at once: what it was trained near, and what bounds the memory."""

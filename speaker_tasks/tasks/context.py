@@ -23,6 +23,7 @@ from speaker_tasks.payloads import AudioStore, RedisAudioStore
 from speaker_tasks.recent import Recent
 from speaker_tasks.settings import Settings
 from speaker_tasks.tasks.gate import Gate
+from speaker_tasks.tasks.terms import TermsKeeper
 
 SPARE_CONNECTIONS = 4
 """Connections to Redis beyond one for each task that runs: heartbeat, banks."""
@@ -46,6 +47,9 @@ class WorkerContext:
     banks: BankStore
     keeper: BankKeeper
     active: ActiveMode
+    terms: TermsKeeper
+    token: bytes | None = None
+    """The banks' token as the task's message brought it; None: nobody has looked yet."""
 
 
 _installed: list[WorkerContext] = []
@@ -75,10 +79,11 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         audio=RedisAudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),
         outbox=Outbox(client),
-        intake=Intake(client, RECOGNIZE_QUEUE),
+        intake=Intake(client, RECOGNIZE_QUEUE, banks.token_key),
         banks=banks,
         keeper=keeper,
         active=active,
+        terms=TermsKeeper(settings, embedder, keeper),
     )
 
 

@@ -18,6 +18,7 @@ from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.tasks.decision import Bar, Decision, Judge
 from speaker_tasks.tasks.listening import Heard, Timings, hear
 from speaker_tasks.tasks.running import queued_ms, run_job
+from speaker_tasks.tasks.terms import Terms
 
 Ask = dict[str, Any]
 """What was asked beside the recordings: `bank`, `top_k`, `threshold`, `speaker`; each may be missing."""
@@ -50,10 +51,10 @@ def compare(job_id: str, audio: Sequence[str], ask: Ask, webhook: str | None = N
 def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
     """The answer of identify. The bank is looked at before the network runs: a wrong one costs no computing."""
     timings = _timings(job_id)
-    bank = _bank(context, ask)
+    bank, terms = _bank(context, ask)
     heard = hear(context, sources[0], timings)
     with timings.step("match"):
-        judge, people = _judge(context, bank), speakers_of(bank)
+        judge, people = terms.judge, speakers_of(bank)
         wanted = int(ask.get("top_k") or 5)
         ranked = rank_speakers(bank, heard.vector, max(2, wanted))
         scores = [score for _, score in ranked]
@@ -61,7 +62,7 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
         bar = _bar(judge, ask, heard, people)
         decided = decision.identify(scores[0], margin, heard.speech_seconds, bar)
         likely = judge.posteriors(scores, heard.speech_seconds, people)
-        standing = _as_norm(context, bank, ranked, heard)
+        standing = _as_norm(context, bank, terms.cohort, ranked, heard)
         best = {
             "speaker": ranked[0][0] if decided.outcome == "match" else None,
             "score": round(scores[0], 4),
@@ -79,13 +80,13 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
 def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: str, ask: Ask) -> dict[str, Any]:
     """The answer of verify: the claimed speaker's score alone decides."""
     timings = _timings(job_id)
-    bank = _bank(context, ask)
+    bank, terms = _bank(context, ask)
     claimed = str(ask["speaker"])
     if claimed not in bank.labels:
         cosine_with(bank, claimed, bank.vectors[0])  # raises, before the network runs
     heard = hear(context, sources[0], timings)
     with timings.step("match"):
-        judge = _judge(context, bank)
+        judge = terms.judge
         score = cosine_with(bank, claimed, heard.vector)
         bar = _bar(judge, ask, heard, 1)
         decided = decision.verify(score, heard.speech_seconds, bar)
@@ -111,7 +112,7 @@ def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: s
     timings = _timings(job_id)
     first, second = (hear(context, source, timings) for source in sources)
     with timings.step("match"):
-        judge = _as_told(context, Judge.of_pairs(context.embedder.card.details))
+        judge = context.terms.of_pairs
         shorter = min((first, second), key=lambda one: one.speech_seconds)
         score = float(first.vector @ second.vector)
         bar = _bar(judge, ask, shorter, 1)
@@ -128,12 +129,11 @@ def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: s
 
 
 def _as_norm(
-    context: WorkerContext, bank: Bank, ranked: Sequence[tuple[str, float]], heard: Heard
+    context: WorkerContext, bank: Bank, name: str | None, ranked: Sequence[tuple[str, float]], heard: Heard
 ) -> list[dict[str, float]]:
-    """For each ranked speaker `as_norm`, if the bank has a cohort of the same model; else nothing."""
-    name = asnorm.cohort_name(context.banks, bank.name)
+    """For each ranked speaker `as_norm`, if the bank has a cohort of that name and of the same model; else nothing."""
     try:
-        cohort = None if name is None else asnorm.cohort_of(context.active.bank(name)[1], bank)
+        cohort = None if name is None else asnorm.cohort_of(context.active.bank(name, context.token)[1], bank)
     except SpeakerTasksError:
         cohort = None  # it was deleted, or built again under another model
     if cohort is None:
@@ -145,24 +145,14 @@ def _as_norm(
     return [{"as_norm": round(float(value), 3)} for value in found]
 
 
-def _bank(context: WorkerContext, ask: Ask) -> Bank:
-    """The bank that is asked, of the worker's model. Raises `NotFound`, `EmptyBank`, `ModelMismatch`."""
-    name, bank = context.active.bank(ask.get("bank"))
+def _bank(context: WorkerContext, ask: Ask) -> tuple[Bank, Terms]:
+    """The bank that is asked, of the worker's model, and its terms. Raises `NotFound`, `EmptyBank`, `ModelMismatch`."""
+    token = context.active.token() if context.token is None else context.token
+    name, bank = context.active.bank(ask.get("bank"), token)
     if not len(bank):
         raise EmptyBank(f"nobody is enrolled in {name!r}; enroll speakers or ask another bank", bank=name)
     check_model(bank, context.embedder.model_id)
-    return bank
-
-
-def _judge(context: WorkerContext, bank: Bank) -> Judge:
-    """The bank's own thresholds where it has some of this model, else the model's."""
-    model = _as_told(context, Judge.of_card(context.embedder.card.details))
-    fitted = context.keeper.judges.get(bank.name, context.embedder.model_id)
-    return Judge.of_bank(fitted, model) if fitted else model
-
-
-def _as_told(context: WorkerContext, judge: Judge) -> Judge:
-    return judge.told(margin=context.settings.match_margin, least_speech=context.settings.match_speech)
+    return bank, context.terms.of(bank, token)
 
 
 def _bar(judge: Judge, ask: Ask, heard: Heard, people: int) -> Bar:

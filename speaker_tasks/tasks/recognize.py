@@ -36,7 +36,7 @@ def recognize_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, 
     """The steps of a recognition. The bank is looked at before the network runs: a wrong one costs no computing."""
     known = context.recent.get(VECTOR, keys[0])
     samples = None if known else decode(context, context.audio.get(keys[0]))
-    mode, bank = context.active.get()
+    mode, bank = context.active.get(context.token)
     check_bank(bank, mode, context.embedder.model_id)
     vector = known[0] if known else _embedded(context, keys[0], samples)
     best = match_speakers(bank, vector)[0]

@@ -1,4 +1,4 @@
-"""The reserved threads: they do recognitions only, so that no bulk work can fill all the threads of a worker."""
+"""The threads that do recognitions, and nothing else, so that no bulk work can fill all the threads of a worker."""
 
 from __future__ import annotations
 

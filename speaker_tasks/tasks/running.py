@@ -2,8 +2,6 @@
 
 A task may run twice (delivery is at least once); the job's record lets only the first outcome in. What a user can mend
 ends the job as a typed failure and is never tried again; only a Redis server that is away sends the message back.
-
-A thread that has run one for Celery then does what else waits, without the way through Celery (see intake.py).
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from typing import Any
 import redis
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
-from celery.worker import state
 
 from speaker_tasks.celery_app import ENROLL_QUEUE
 from speaker_tasks.errors import SpeakerTasksError
@@ -30,10 +27,6 @@ logger = get_task_logger(__name__)
 
 Work = Callable[[WorkerContext, Sequence[str]], dict[str, Any]]
 WEBHOOK_TASK = "speaker_tasks.webhook"
-MORE_SECONDS = 5.0
-"""How long a thread of Celery's goes on with what else comes, before its own message is acknowledged."""
-LINGER_SECONDS = 0.05
-"""How long it waits for the next: under load there is one sooner."""
 
 _thread = threading.local()
 """`taken`: the message that this thread took by itself, while its task runs."""
@@ -47,10 +40,8 @@ def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None
     """
     context, taken = current(), getattr(_thread, "taken", None)
     if taken is not None:
-        return _run(replace(context, audio=BroughtAudio(context.audio, taken.audio)), job_id, sources, work, webhook)
-    envelope = _run(context, job_id, sources, work, webhook)
-    _do_more(context)
-    return envelope
+        context = replace(context, audio=BroughtAudio(context.audio, taken.audio), token=taken.token)
+    return _run(context, job_id, sources, work, webhook)
 
 
 def do(context: WorkerContext, taken: Taken) -> None:
@@ -79,23 +70,6 @@ def do(context: WorkerContext, taken: Taken) -> None:
 def queued_ms(job_id: str) -> float:
     """Milliseconds since the job was made: its id begins with that time."""
     return max(0.0, time.time() * 1000 - int(job_id[:12], 16))
-
-
-def _do_more(context: WorkerContext) -> None:
-    until = time.monotonic() + MORE_SECONDS
-    try:
-        while time.monotonic() < until and not _celery_waits():
-            taken = context.intake.take() or context.intake.wait(LINGER_SECONDS)
-            if taken is None:
-                return
-            do(context, taken)
-    except redis.RedisError as error:
-        logger.warning("nothing more is taken: %s", error)
-
-
-def _celery_waits() -> bool:
-    """Whether a message that Celery has taken waits for a thread."""
-    return len(state.reserved_requests) > len(state.active_requests)
 
 
 def _run(

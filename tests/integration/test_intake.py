@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from speaker_tasks.celery_app import QUEUES
+from banks.store import BankStore
+from speaker_tasks.celery_app import OTHER_QUEUE, QUEUES
 from speaker_tasks.client import TaskClient
 from speaker_tasks.intake import BroughtAudio, Intake
 from speaker_tasks.jobs import JobStore
@@ -20,7 +21,7 @@ AUDIO = Audio.of_samples(np.zeros(16_000, np.float32), 16_000)
 
 @pytest.fixture
 def intake(client: TaskClient) -> Intake:
-    return Intake(client.redis, "recognize")
+    return Intake(client.redis, "recognize", BankStore(client.redis).token_key)
 
 
 def test_a_message_is_taken_with_its_audio_and_marked_as_running(client: TaskClient, intake: Intake) -> None:
@@ -74,10 +75,24 @@ def test_audio_that_expired_is_told_as_missing(client: TaskClient, intake: Intak
 
 @pytest.mark.parametrize("raw", [b"not JSON", b'{"headers": {"id": "x", "task": "t"}, "properties": {}}', b"[]"])
 def test_what_is_not_of_our_making_is_left_to_celery(client: TaskClient, intake: Intake, raw: bytes) -> None:
-    client.redis.lpush("recognize", raw)
-    assert intake.take() is None
-    assert intake.wait(0.1) is None
-    assert client.redis.lrange("recognize", 0, -1) == [raw]
+    for take in (intake.take, lambda: intake.wait(0.1)):
+        client.redis.lpush("recognize", raw)
+        job = client.embed(AUDIO)
+        taken = take()
+        assert taken is not None
+        assert taken.parcel.kwargs["job_id"] == job.id, "the next one is of our making"
+    assert client.redis.llen("recognize") == 0
+    assert client.redis.lrange(OTHER_QUEUE, 0, -1) == [raw, raw]
+
+
+def test_a_task_that_celery_itself_sent_is_done(fresh: Stack) -> None:
+    client = fresh.client()
+    fresh.worker()
+    job = client.short_jobs.create("embed")
+    key = client.audio.put(Audio.of_samples(voice(1), RATE).pack())
+    client.celery.send_task("speaker_tasks.embed", kwargs={"job_id": job.id, "audio": key}, queue="recognize")
+    assert client.wait(job, 30) is not None
+    wait_for("the acknowledgement", lambda: not client.redis.hlen("unacked"), 10)
 
 
 def test_a_worker_that_leaves_takes_no_more(client: TaskClient, intake: Intake) -> None:
@@ -87,9 +102,9 @@ def test_a_worker_that_leaves_takes_no_more(client: TaskClient, intake: Intake) 
     assert client.redis.llen("recognize") == 1
 
 
-def test_reserved_threads_answer_while_all_others_are_busy(fresh: Stack) -> None:
+def test_a_short_one_is_answered_beside_a_long_one(fresh: Stack) -> None:
     client = fresh.client()
-    fresh.worker(SPEAKER_CONCURRENCY="1")
+    fresh.worker(SPEAKER_RESERVED_THREADS="2")
     clip = np.tile(voice(1, seconds=4), 60)
     long = [client.embed(Audio.of_samples((clip * 32767).astype(np.int16), RATE)) for _ in range(1)]
     wait_for("the long one", lambda: client.job(long[0].id).state == "running")

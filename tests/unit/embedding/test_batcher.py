@@ -168,10 +168,9 @@ def test_a_caller_who_waits_too_long_is_told(embedder: SlowEmbedder, start) -> N
     batcher = start()
     with pytest.raises(Busy, match=r"within 0\.05 s"):
         batcher.embed(voice(1.0), timeout=0.05)
-    assert batcher.stalled_seconds() > 0
     assert batcher.metrics().running_for > 0
     embedder.gate.set()
-    eventually(lambda: batcher.stalled_seconds() == 0)
+    eventually(lambda: batcher.metrics().running_for == 0)
 
 
 def test_a_long_recording_lets_others_in_between(embedder: SlowEmbedder, start) -> None:
@@ -209,6 +208,68 @@ def test_stopping_finishes_what_runs_and_fails_what_waits(embedder: SlowEmbedder
         waiting.result(10)
     with pytest.raises(Busy):
         batcher.submit(part(2))
+
+
+class TestTurns:
+    """Where calls are not shared, whoever waits runs the network in a thread of its own, in order."""
+
+    @pytest.fixture
+    def batcher(self, embedder: SlowEmbedder, start: Callable[..., Batcher]) -> Batcher:
+        embedder.mixes_lengths = False
+        return start(max_queue=2)
+
+    def test_each_runs_by_itself_in_the_order_of_asking(self, embedder: SlowEmbedder, batcher: Batcher) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            asked = []
+            for number in range(3):
+                asked.append(pool.submit(batcher.run, part(number)))
+                eventually(lambda: embedder.entered.is_set() and batcher.metrics().waiting == len(asked) - 1)
+            bulk = batcher.submit(part(9), bulk=True)
+            embedder.gate.set()
+            assert [one.result(10)[0, 0] for one in asked] == [0, 1, 2]
+            assert bulk.result(10)[0, 0] == 9
+        assert embedder.calls == [1, 1, 1, 1]
+        assert len(embedder.threads) == 4
+        assert batcher.metrics().wait_seconds > 0
+
+    def test_too_many_are_turned_away_and_who_waits_too_long_gives_up(
+        self, embedder: SlowEmbedder, batcher: Batcher
+    ) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            running = pool.submit(batcher.run, part(0))
+            assert embedder.entered.wait(10)
+            with pytest.raises(Busy, match=r"within 0\.05 s"):
+                batcher.run(part(1), timeout=0.05)
+            assert (batcher.metrics().expired, batcher.metrics().waiting) == (1, 0)
+            waiting = [pool.submit(batcher.run, part(2)), batcher.submit(part(3), bulk=True)]
+            eventually(lambda: batcher.metrics().waiting == 2)
+            batcher._turns.extend([batcher._turns[0]])
+            with pytest.raises(Busy, match="2 requests wait"):
+                batcher.run(part(4))
+            batcher._turns.pop()
+            embedder.gate.set()
+            assert [one.result(10)[0, 0] for one in (running, *waiting)] == [0, 2, 3]
+
+    def test_one_that_fails_gives_its_place_back(self, embedder: SlowEmbedder, batcher: Batcher) -> None:
+        embedder.gate.set()
+        with pytest.raises(FloatingPointError, match="broken"):
+            batcher.run(part(np.nan))
+        assert batcher.metrics().failed == 1
+        assert batcher.run(part(5))[0, 0] == 5
+
+    def test_stopping_tells_those_who_wait(self, embedder: SlowEmbedder, batcher: Batcher) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            running = pool.submit(batcher.run, part(0))
+            assert embedder.entered.wait(10)
+            waiting = pool.submit(batcher.run, part(1))
+            eventually(lambda: batcher.metrics().waiting == 1)
+            batcher.stop()
+            with pytest.raises(Busy, match="stopping"):
+                waiting.result(10)
+            embedder.gate.set()
+            assert running.result(10)[0, 0] == 0
+            with pytest.raises(Busy):
+                batcher.run(part(2))
 
 
 class TestBulk:
