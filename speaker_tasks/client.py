@@ -106,12 +106,14 @@ class TaskClient:
         """Keep bytes for as long as a long job may take: their key."""
         return RedisAudioStore(self.redis, self.settings.job_ttl).put(payload)
 
-    def wait(self, job: JobRecord, seconds: float) -> dict[str, Any] | None:
+    def wait(
+        self, job: JobRecord, seconds: float, give_up: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any] | None:
         """The result of a job that this process has just submitted, or None when the time runs out: then it is kept.
 
-        Raises the error that the job ended with.
+        It also gives up, within a second, when `give_up` says so. Raises the error that the job ended with.
         """
-        ended = self.short_jobs.wait(job.id, seconds)
+        ended = self.short_jobs.wait(job.id, seconds, give_up)
         if ended is None:
             self.short_jobs.keep(job.id)
         return None if ended is None else outcome(ended)

@@ -8,7 +8,7 @@ deletion of its audio and the wake-up of the request that waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -26,7 +26,7 @@ REMEMBERED = 100_000
 """Ids of the newest jobs that are kept, so that a forgotten job is told from an unknown one, and jobs can be listed."""
 PAGE = 200
 LOOK_SECONDS = 0.1
-POP_SECONDS = 5.0
+POP_SECONDS = 1.0
 """One blocking read of a longer wait, well under the client's socket timeout."""
 
 
@@ -205,14 +205,14 @@ class JobStore:
         self.finish(job_id, "canceled")
         return self.get(job_id)
 
-    def wait(self, job_id: str, seconds: float) -> JobRecord | None:
+    def wait(self, job_id: str, seconds: float, give_up: Callable[[], bool] = lambda: False) -> JobRecord | None:
         """Wait for the end of a job that was just submitted: its record, or None when the time runs out.
 
-        A blocking read; each outcome wakes one waiter.
+        A blocking read; each outcome wakes one waiter. Between reads it looks whether to `give_up`.
         """
         deadline = time.monotonic() + seconds
         key = self.reply_template.format(id=job_id)
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0 and not give_up():
             popped = self.client.blpop([key], timeout=max(0.01, min(left, POP_SECONDS)))
             if popped:
                 return JobRecord(job_id, "", **orjson.loads(popped[1]))

@@ -67,8 +67,11 @@ class Outbox:
             expires=message.expires,
             audio=message.audio,
         )
+        if pipeline is not None:
+            pipeline.lpush(message.queue, raw)
+            return raw
         try:
-            (self.client if pipeline is None else pipeline).lpush(message.queue, raw)
+            self.client.lpush(message.queue, raw)
         except redis.RedisError as error:
             raise RedisAway("the Redis server does not take the job", retry_after=2) from error
         return raw

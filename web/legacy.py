@@ -12,6 +12,7 @@ from web.answers import accepted
 from web.body import field, json_object, speaker_samples
 from web.security import caller
 from web.shared import services
+from web.stopping import is_stopping
 
 blueprint = Blueprint("legacy", __name__)
 METHODS = ["GET", "POST"]
@@ -74,5 +75,5 @@ def _labels(mode: str, bank: Bank) -> Response:
 
 def _wait(job: JobRecord, keys: tuple[str, ...]) -> Response:
     shared = services()
-    result: dict[str, Any] | None = shared.client.wait(job, shared.settings.wait_seconds)
+    result: dict[str, Any] | None = shared.client.wait(job, shared.settings.wait_seconds, give_up=is_stopping)
     return accepted(job) if result is None else jsonify({key: result[key] for key in keys})

@@ -18,6 +18,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from web import stopping
+
 HEADER_SECONDS = 3.0
 """From the first byte of a request to the end of its headers."""
 BODY_SECONDS = 10.0
@@ -72,6 +74,11 @@ class PatientWorker(ThreadWorker):
         super().__init__(*arguments, **more)
         self._lingering: set[TConn] = set()
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Take no more, and let nobody wait who can be told where to ask later."""
+        stopping.stop()
+        super().handle_exit(sig, frame)
+
     def accept(self, listener: socket.socket) -> None:
         """Take a connection whose reads have deadlines."""
         try:
@@ -97,7 +104,8 @@ class PatientWorker(ThreadWorker):
     def _asks_again(self, conn: TConn) -> bool:
         """Whether the connection's next request has begun, and this thread is the one to answer it."""
         waiting: Any = self.tpool._work_queue  # the executor does not tell otherwise
-        if not self.alive or not waiting.empty() or conn.parser.unreader.buf.getvalue():
+        parser: Any = conn.parser
+        if not self.alive or not waiting.empty() or parser.unreader.buf.getvalue():
             return False
         if len(self._lingering) >= self.cfg.threads // 2:
             return False

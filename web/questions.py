@@ -26,6 +26,7 @@ from web.schemas import (
 )
 from web.security import caller, request_id
 from web.shared import services
+from web.stopping import is_stopping
 
 TAG = Tag(name="questions", description="Who speaks, how sure, or nobody.")
 blueprint = APIBlueprint("questions", __name__, url_prefix="/v1", abp_tags=[TAG])
@@ -101,7 +102,7 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
         job = shared.client.short_jobs.follow(job.id, wait)
         result = outcome(job) if job.over else None
     else:
-        result = shared.client.wait(job, wait) if wait else None
+        result = shared.client.wait(job, wait, give_up=is_stopping) if wait else None
     if result is None:
         return accepted(job)
     response = jsonify(result)

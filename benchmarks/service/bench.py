@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.service import load, speech
 from benchmarks.service.stack import ServingStack, busy_seconds
 
-CLIPS = 64
+CLIPS = 160
 ENROLLED = 44
 """As many as in the first server's list."""
 WAV = ("/v1/identify", "audio/wav")
@@ -40,7 +40,7 @@ class Bench:
 
     @cached_property
     def clips(self) -> list[np.ndarray]:
-        """Clips of 2 to 8 s."""
+        """Clips of 2 to 8 s, each of another length."""
         return speech.clips(CLIPS)
 
     @cached_property

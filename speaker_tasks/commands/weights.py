@@ -12,7 +12,7 @@ from rich.table import Table
 from speaker_tasks.commands.edge import console, load_settings
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.commands.train import Config, Shared
-from speaker_tasks.errors import NotFound, WeightsRefused
+from speaker_tasks.errors import ConfigurationError, NotFound, WeightsRefused
 
 app = typer.Typer(
     help="Weights of the models: list them, fetch the published ones, export trained ones.", no_args_is_help=True
@@ -54,9 +54,13 @@ def export(
     shared: Shared,
 ) -> None:
     """Write the best weights of a training run with their card: recipe, data, error rates, calibration."""
-    from speaker_tasks.embedding.training.export import export_best
-    from speaker_tasks.embedding.training.recipe import Recipe
-
+    try:
+        from speaker_tasks.embedding.training.export import export_best
+        from speaker_tasks.embedding.training.recipe import Recipe
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{error}; exporting needs what training needs: pip install 'speaker-tasks[training]'"
+        ) from error
     if not (run / "best.npz").is_file():
         raise NotFound(f"no training run at {run}: it holds no best.npz")
     card = export_best(run, Recipe.load(config), shared / "speech", file)

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from speaker_tasks.embedding.graphs import graphs
 from speaker_tasks.embedding.machine import has_fast_bf16, has_gpu, usable_processors, writable
 from speaker_tasks.embedding.weights import Weights
 from speaker_tasks.errors import ConfigurationError
+
+MEETING_SECONDS = 0.05
+"""After two calls met, others are likely to: for so long each has one thread."""
 
 _logger = logging.getLogger(__name__)
 
@@ -100,7 +104,7 @@ class OpenVINORuntime:
         self._shares: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         for one in compiled(self.streams) if self.streams > 1 else [self._whole]:
             self._shares.put(one)
-        self._running, self._lock = 0, threading.Lock()
+        self._running, self._met, self._lock = 0, float("-inf"), threading.Lock()
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
@@ -116,10 +120,13 @@ class OpenVINORuntime:
 
     @contextmanager
     def _request(self) -> Iterator[_Request]:
-        """All threads for a call that runs alone, else one thread's share."""
+        """All threads for a call that runs alone, else one thread's share; also where calls met just now."""
         with self._lock:
             self._running += 1
-            alone = self._running == 1
+            now = time.monotonic()
+            if self._running > 1:
+                self._met = now
+            alone = now - self._met > MEETING_SECONDS
         share = None if alone and self.streams > 1 else self._shares.get()
         try:
             yield share or self._whole

@@ -74,6 +74,24 @@ def test_requests_wait_for_a_worker_that_comes_later(fresh: Stack) -> None:
     assert hasty.get("/readyz").status_code == 200
 
 
+def test_who_waits_when_the_web_process_stops_is_told_where_to_ask(fresh: Stack) -> None:
+    web, client = fresh.web(workers=1), fresh.client()
+    answers: list[requests.Response] = []
+    body = {"speaker": voice(1).tolist()}
+    waiting = threading.Thread(target=lambda: answers.append(web.post("/SpeakerFeats", json=body)))
+    waiting.start()
+    wait_for("the question", lambda: client.redis.llen("recognize") == 1)
+    began = time.monotonic()
+    web.process.popen.terminate()
+    waiting.join(timeout=20)
+    assert answers[0].status_code == 202
+    assert web.process.popen.wait(20) == 0
+    assert time.monotonic() - began < 5, "honcho kills after five seconds"
+    fresh.worker()
+    job = client.job(answers[0].json()["job"]["id"])
+    assert ended(client, job).result is not None, "nothing is lost"
+
+
 def test_the_tasks_of_a_killed_worker_are_done_by_another(fresh: Stack) -> None:
     client = fresh.client()
     victim = fresh.worker()

@@ -201,6 +201,32 @@ class TestJobs:
         assert job["about"]["bank"] == "team"
         assert job["result"]["candidates"][0]["speaker"] == "Alice"
 
+    def test_what_was_answered_at_once_is_soon_forgotten_and_not_listed(
+        self, stack: Stack, shared_web: Web, people: Path
+    ) -> None:
+        answer = shared_web.post("/v1/identify?bank=team", data=clip(people), headers=OGG)
+        assert answer.status_code == 200
+        where = answer.headers["Location"]
+        assert shared_web.get(where).json()["job"]["result"] == answer.json(), "for who has lost the line"
+        job_id, client = where.rpartition("/")[2], stack.client()
+        assert 0 < client.redis.ttl(client.short_jobs.key_template.format(id=job_id)) <= stack.settings.answered_ttl
+        assert job_id not in {job.id for job in client.jobs()}
+
+    def test_a_brief_job_that_was_not_answered_in_time_is_kept_as_others_are(self, stack: Stack) -> None:
+        client = stack.client()
+        key = client.short_jobs.key_template.format
+        for finish_first in (False, True):
+            job = client.short_jobs.create("brief", brief=15)
+            if finish_first:
+                client.short_jobs.finish(job.id, "succeeded", result={})
+                assert client.redis.ttl(key(id=job.id)) <= 15
+            client.short_jobs.keep(job.id)
+            client.short_jobs.finish(job.id, "succeeded", result={})
+            assert client.redis.ttl(key(id=job.id)) > 15
+            assert job.id in {one.id for one in client.jobs()}
+        client.short_jobs.keep("none")
+        assert not client.redis.exists(key(id="none"))
+
     def test_events_tell_of_the_job_until_it_ends(self, shared_web: Web, people: Path) -> None:
         where = shared_web.post("/v1/embed?wait=0", data=clip(people), headers=OGG).headers["Location"]
         stream = shared_web.get(where + "/events", stream=True)

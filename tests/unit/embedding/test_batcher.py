@@ -41,13 +41,6 @@ class SlowEmbedder:
         return np.repeat(values[:, None], 4, axis=1)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.fixture
 def embedder() -> SlowEmbedder:
     return SlowEmbedder()
@@ -250,6 +243,13 @@ class TestTurns:
             embedder.gate.set()
             assert [one.result(10)[0, 0] for one in (running, *waiting)] == [0, 2, 3]
 
+    def test_a_free_network_is_run_by_who_asks(self, embedder: SlowEmbedder, batcher: Batcher) -> None:
+        embedder.gate.set()
+        assert batcher.run(part(5)).tolist() == [[5.0] * 4]
+        assert embedder.threads == {threading.get_ident()}
+        assert batcher.metrics().requests == batcher.metrics().batches == 1
+        assert batcher.metrics().running_for == 0
+
     def test_one_that_fails_gives_its_place_back(self, embedder: SlowEmbedder, batcher: Batcher) -> None:
         embedder.gate.set()
         with pytest.raises(FloatingPointError, match="broken"):
@@ -333,36 +333,3 @@ def test_as_many_calls_run_together_as_the_model_takes(embedder: SlowEmbedder, s
     futures = [batcher.submit([np.full((1, 1), 1.0)]) for _ in range(4)]
     for future in futures:
         assert future.result(10).shape == (1, 4), "a call alone would wait at the barrier for ever"
-
-
-class TestInTheCallersThread:
-    @pytest.fixture
-    def alone(self, embedder: SlowEmbedder, start: Callable[..., Batcher]) -> Batcher:
-        """A batcher whose calls are not shared."""
-        embedder.mixes_lengths = False
-        return start()
-
-    def test_a_free_network_is_run_by_who_asks(self, embedder: SlowEmbedder, alone: Batcher) -> None:
-        embedder.gate.set()
-        assert alone.run([np.full((1, 1), 5.0)]).tolist() == [[5.0] * 4]
-        assert embedder.threads == {threading.get_ident()}
-        assert alone.metrics().requests == alone.metrics().batches == 1
-
-    def test_who_comes_while_it_runs_waits_in_line(self, embedder: SlowEmbedder, alone: Batcher) -> None:
-        with ThreadPoolExecutor(3) as pool:
-            first = pool.submit(alone.run, [np.full((1, 1), 1.0)])
-            embedder.entered.wait(10)
-            others = [pool.submit(alone.run, [np.full((1, 1), value)]) for value in (2.0, 3.0)]
-            wait_until(lambda: alone.metrics().waiting == 2)
-            assert alone.metrics().running_for > 0
-            embedder.gate.set()
-            assert first.result(10)[0, 0] == 1
-            assert sorted(float(other.result(10)[0, 0]) for other in others) == [2, 3]
-        assert alone.metrics().running_for == 0
-
-    def test_a_failure_is_the_callers_and_leaves_the_place_free(self, embedder: SlowEmbedder, alone: Batcher) -> None:
-        embedder.gate.set()
-        with pytest.raises(FloatingPointError):
-            alone.run([np.full((1, 1), np.nan)])
-        assert alone.run([np.full((1, 1), 1.0)]).shape == (1, 4)
-        assert alone.metrics().failed == 1

@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speaker_tasks.embedding import embedder as embedder_module
+from speaker_tasks.embedding import runtime as runtime_module
 from speaker_tasks.embedding.audio import SAMPLE_RATE, decode
 from speaker_tasks.embedding.embedder import Embedder, pad, windows
+from speaker_tasks.embedding.runtime import OpenVINORuntime
 from speaker_tasks.embedding.weights import find
+from speaker_tasks.embedding.weights import load as load_weights
 from speaker_tasks.errors import ConfigurationError, NotFinite, UnusableAudio, WeightsMissing
 from tests.unit.embedding.conftest import voice
 
@@ -144,6 +147,21 @@ def test_threads_share_an_embedder(load: Load, compact_file: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         vectors = np.stack(list(pool.map(embedder.embed, clips)))
     np.testing.assert_allclose(vectors, embedder.embed_many(clips), atol=1e-5)
+
+
+def test_calls_that_meet_have_a_thread_each_and_so_have_those_soon_after(
+    compact_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = OpenVINORuntime(load_weights("compact", path=compact_file), precision="f32", threads=2)
+    with runtime._request() as first:
+        assert first is runtime._whole
+        with runtime._request() as second:
+            assert second is not first
+    with runtime._request() as third:
+        assert third is not runtime._whole
+    monkeypatch.setattr(runtime_module, "MEETING_SECONDS", 0.0)
+    with runtime._request() as alone:
+        assert alone is runtime._whole
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,18 @@ def test_the_gain_cancels_out(front_end) -> None:
 def test_digital_silence_within_a_clip_stays_finite(front_end) -> None:
     sound = np.concatenate([voice(0.5), np.zeros(8_000, np.float32), voice(0.5)])
     assert np.isfinite(front_end(sound)).all()
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(38, 40), (40, 40), (159, 160), (160, 160), (161, 176), (998, 1008)])
+def test_spectrograms_have_one_of_few_lengths(frames: int, expected: int) -> None:
+    spectrogram = np.random.default_rng(0).normal(size=(64, frames)).astype(np.float32)
+    given = features.lengthened(spectrogram)
+    assert given.shape == (64, expected)
+    np.testing.assert_array_equal(given[:, :frames], spectrogram)
+    np.testing.assert_array_equal(given[:, frames:], spectrogram[:, : expected - frames])
+    assert given.dtype == np.float32
+
+
+def test_all_lengths_of_a_window_are_few() -> None:
+    lengths = {features.lengthened(np.zeros((1, frames), np.float32)).shape[1] for frames in range(38, 999)}
+    assert len(lengths) < 75
