@@ -14,7 +14,7 @@ import redis
 from celery.worker import state
 
 from speaker_tasks.celery_app import QUEUES
-from speaker_tasks.embedding.batcher import Metrics
+from speaker_tasks.embedding.batchfigures import Metrics
 from speaker_tasks.errors import SpeakerTasksError
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
 from speaker_tasks.outbox import Outbox

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, linear_regression
 from typing import Any
 
@@ -70,6 +70,11 @@ class OperatingPoints:
             "rates": list(self.rates),
             "thresholds": [list(r) for r in self.thresholds],
         }
+
+    def raised(self, by: Mapping[float, float]) -> OperatingPoints:
+        """The same with all thresholds of a length raised, by lengths."""
+        rows = zip(self.seconds, self.thresholds, strict=True)
+        return replace(self, thresholds=tuple(tuple(one + by[seconds] for one in row) for seconds, row in rows))
 
     def threshold(self, rate: float, seconds: float) -> float:
         """The cosine that a share `rate` of impostor trials reaches at `seconds` of speech.
