@@ -55,7 +55,8 @@ def decide(judge: Judge, bank: list[Person], vector: np.ndarray, speech: float) 
     """The outcome and the best speaker."""
     scores = np.array([person.enrolled @ vector for person in bank])
     best, second = np.argsort(-scores)[:2]
-    bar = judge.bar(speech, len(bank))
+    (standing,) = judge.standings(vector, bank[best].enrolled[None])
+    bar = judge.bar(speech, len(bank), standing=standing)
     found = decision.identify(float(scores[best]), float(scores[best] - scores[second]), speech, bar)
     return found.outcome, bank[best].name
 

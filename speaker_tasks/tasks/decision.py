@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from speaker_tasks.embedding.calibration import Calibration
+from speaker_tasks.embedding.crowd import PLAIN, Crowd, Standing
 from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, WRONG_NAME_RATE, OperatingPoints
 
 Outcome = Literal["match", "unknown", "inconclusive"]
@@ -58,10 +59,13 @@ class Judge:
     least_speech: float = LEAST_SPEECH_SECONDS
     fixed_margin: float | None = None
     """A margin of the settings, which goes before `margins`."""
+    crowd: Crowd | None = None
+    """Whom scores are seen against; then `points` and `calibration` are of standings, else of cosines."""
 
     @classmethod
     def of_card(cls, details: Mapping[str, Any]) -> Judge:
         """The model's own; without a table in the card there is no default threshold."""
+        crowd = details.get("crowd")
         operating = details.get("operating") or {}
         fitted = operating.get("calibration") or details.get("calibration")
         margins = operating.get("margins")
@@ -71,6 +75,7 @@ class Judge:
             "model" if operating else "none",
             OperatingPoints.from_dict(margins) if margins else None,
             float(operating.get("least_speech", LEAST_SPEECH_SECONDS)),
+            crowd=Crowd.from_dict(crowd) if crowd and operating else None,
         )
 
     @classmethod
@@ -82,18 +87,23 @@ class Judge:
             points=OperatingPoints.from_dict(pairs) if pairs else None,
             calibration=Calibration.from_dict(fitted) if fitted else None,
             source="model" if pairs else "none",
+            crowd=None,
         )
 
     @classmethod
-    def of_bank(cls, fitted: Mapping[str, Any], model: Judge) -> Judge:
-        """A bank's own, as `calibrate` left it; what could not be fitted there stays the model's."""
+    def of_bank(cls, fitted: Mapping[str, Any], model: Judge, pairs: Judge) -> Judge:
+        """A bank's own, as `calibrate` left it, of cosines; what could not be fitted there stays the model's.
+
+        `pairs` is the model's judge of two recordings, whose calibration is of cosines too.
+        """
         operating = fitted["operating"]
         own = operating.get("calibration")
         return replace(
             model,
             points=OperatingPoints.from_dict(operating),
-            calibration=Calibration.from_dict(own) if own else model.calibration,
+            calibration=Calibration.from_dict(own) if own else pairs.calibration,
             source="bank",
+            crowd=None,
         )
 
     def told(self, *, margin: float | None, least_speech: float | None) -> Judge:
@@ -102,10 +112,17 @@ class Judge:
             self, fixed_margin=margin, least_speech=self.least_speech if least_speech is None else least_speech
         )
 
-    def bar(self, seconds: float, speakers: int, asked: float | None = None) -> Bar:
-        """What is asked of a recording with `seconds` of speech in a bank; `asked` is a threshold of the caller's."""
-        threshold = self.threshold(seconds, speakers) if asked is None else asked
-        near = 0.0 if threshold is None else self.near(threshold, seconds, speakers)
+    def standings(self, voice: np.ndarray, enrolled: np.ndarray) -> list[Standing]:
+        """How the cosines between a voice (D,) and enrolled vectors (K, D) are read."""
+        return [PLAIN] * len(enrolled) if self.crowd is None else self.crowd.standings(voice, enrolled)
+
+    def bar(self, seconds: float, speakers: int, asked: float | None = None, standing: Standing = PLAIN) -> Bar:
+        """What is asked of a recording with `seconds` of speech in a bank; `asked` is a threshold of the caller's.
+
+        `standing` is how the best speaker's cosine is read; what is asked is told as a cosine.
+        """
+        threshold = self.threshold(seconds, speakers, standing) if asked is None else asked
+        near = 0.0 if threshold is None else self.near(threshold, seconds, speakers, standing)
         return Bar(threshold, near, self.margin(seconds, speakers), self.least_speech)
 
     def margin(self, seconds: float, speakers: int) -> float:
@@ -116,19 +133,24 @@ class Judge:
             return MARGIN
         return max(LEAST_MARGIN, self.margins.for_bank(WRONG_NAME_RATE, seconds, speakers - 1))
 
-    def threshold(self, seconds: float, speakers: int, rate: float = FALSE_ACCEPT_RATE) -> float | None:
-        """The cosine to ask for, or None if nothing is known."""
-        return None if self.points is None else self.points.for_bank(rate, seconds, speakers)
+    def threshold(self, seconds: float, speakers: int, standing: Standing = PLAIN) -> float | None:
+        """The cosine to ask for, 1 at most, or None if nothing is known."""
+        if self.points is None:
+            return None
+        return min(1.0, standing.cosine(self.points.for_bank(FALSE_ACCEPT_RATE, seconds, speakers)))
 
-    def near(self, threshold: float, seconds: float, speakers: int) -> float:
+    def near(self, threshold: float, seconds: float, speakers: int, standing: Standing = PLAIN) -> float:
         """The cosine from which on a score below the threshold is near it."""
         if self.points is None:
             return threshold - NEAR_BAND
-        strict = self.points.for_bank(FALSE_ACCEPT_RATE, seconds, speakers)
-        return threshold - max(0.0, strict - self.points.for_bank(NEAR_RATE, seconds, speakers))
+        strict, lenient = (self.points.for_bank(rate, seconds, speakers) for rate in (FALSE_ACCEPT_RATE, NEAR_RATE))
+        return threshold - max(0.0, strict - lenient) / standing.slope
 
     def same_speaker(self, score: float, seconds: float) -> float | None:
-        """The probability that two sides are one person, equal odds given before; None if not calibrated."""
+        """The probability that two sides are one person, equal odds given before; None if not calibrated.
+
+        `score` is a standing where there is a crowd, here and in `posteriors`.
+        """
         if self.calibration is None:
             return None
         return round(float(self.calibration.probability(np.array([score]), np.array([seconds]))[0]), 4)

@@ -12,6 +12,7 @@ from celery import shared_task
 from banks import asnorm
 from banks.bank import Bank, check_model
 from banks.ranking import cosine_with, rank_speakers, speakers_of
+from speaker_tasks.embedding.crowd import PLAIN, Standing
 from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.context import WorkerContext
@@ -59,9 +60,11 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
         ranked = rank_speakers(bank, heard.vector, max(2, wanted))
         scores = [score for _, score in ranked]
         margin = scores[0] - scores[1] if len(scores) > 1 else None
-        bar = _bar(judge, ask, heard, people)
+        standings = judge.standings(heard.vector, _enrolled(bank, [name for name, _ in ranked]))
+        bar = _bar(judge, ask, heard, people, standings[0])
         decided = decision.identify(scores[0], margin, heard.speech_seconds, bar)
-        likely = judge.posteriors(scores, heard.speech_seconds, people)
+        read = [standing.of(score) for standing, score in zip(standings, scores, strict=True)]
+        likely = judge.posteriors(read, heard.speech_seconds, people)
         standing = _as_norm(context, bank, terms.cohort, ranked, heard)
         best = {
             "speaker": ranked[0][0] if decided.outcome == "match" else None,
@@ -88,9 +91,10 @@ def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: st
     with timings.step("match"):
         judge = terms.judge
         score = cosine_with(bank, claimed, heard.vector)
-        bar = _bar(judge, ask, heard, 1)
+        (standing,) = judge.standings(heard.vector, _enrolled(bank, [claimed]))
+        bar = _bar(judge, ask, heard, 1, standing)
         decided = decision.verify(score, heard.speech_seconds, bar)
-        probability = judge.same_speaker(score, heard.speech_seconds)
+        probability = judge.same_speaker(standing.of(score), heard.speech_seconds)
         found = {"speaker": claimed, "score": round(score, 4), "probability": probability}
     return _answer(context, heard, bank, judge, timings) | _decided(decided, bar) | found
 
@@ -138,8 +142,7 @@ def _as_norm(
         cohort = None  # it was deleted, or built again under another model
     if cohort is None:
         return [{} for _ in ranked]
-    rows = {label: row for row, label in reversed(list(enumerate(bank.labels)))}
-    enrolled = bank.vectors[[rows[label] for label, _ in ranked]]
+    enrolled = _enrolled(bank, [label for label, _ in ranked])
     cosines = np.array([score for _, score in ranked], np.float32)
     found = asnorm.normalised(cosines, enrolled, heard.vector, cohort)
     return [{"as_norm": round(float(value), 3)} for value in found]
@@ -155,9 +158,14 @@ def _bank(context: WorkerContext, ask: Ask) -> tuple[Bank, Terms]:
     return bank, context.terms.of(bank, token)
 
 
-def _bar(judge: Judge, ask: Ask, heard: Heard, people: int) -> Bar:
+def _enrolled(bank: Bank, labels: Sequence[str]) -> np.ndarray:
+    """The first vector of each of the speakers, (K, D)."""
+    return bank.vectors[[bank.labels.index(label) for label in labels]]
+
+
+def _bar(judge: Judge, ask: Ask, heard: Heard, people: int, standing: Standing = PLAIN) -> Bar:
     asked = ask.get("threshold")
-    return judge.bar(heard.speech_seconds, people, None if asked is None else float(asked))
+    return judge.bar(heard.speech_seconds, people, None if asked is None else float(asked), standing)
 
 
 def _answer(context: WorkerContext, heard: Heard, bank: Bank, judge: Judge, timings: Timings) -> dict[str, Any]:

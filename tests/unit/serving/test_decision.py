@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from speaker_tasks.embedding.calibration import Calibration
+from speaker_tasks.embedding.crowd import PLAIN, Crowd, Standing
 from speaker_tasks.embedding.operating import OperatingPoints
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.decision import Bar, Judge
@@ -85,10 +88,25 @@ class TestJudge:
     def test_a_banks_own_thresholds_go_before_the_models(self, judge: Judge) -> None:
         assert judge.points is not None
         stricter = OperatingPoints(judge.points.seconds, judge.points.rates, tuple((0.9,) * 9 for _ in (0,)))
-        own = Judge.of_bank({"operating": {**stricter.to_dict(), "rates": judge.points.rates[:9]}}, judge)
+        own = Judge.of_bank({"operating": {**stricter.to_dict(), "rates": judge.points.rates[:9]}}, judge, Judge())
         assert own.source == "bank"
         assert own.threshold(4.0, 1) == pytest.approx(0.9)
-        assert own.calibration == judge.calibration
+        assert own.crowd is None
+        assert own.calibration is None, "the model's is of standings, a bank's of cosines"
+
+    def test_with_a_crowd_the_threshold_is_another_for_each_voice(self, judge: Judge) -> None:
+        drawn = np.random.default_rng(0).normal(size=(60, 16))
+        crowd = Crowd((drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32))
+        seen = replace(judge, crowd=crowd)
+        alike = crowd.vectors.mean(axis=0) / np.linalg.norm(crowd.vectors.mean(axis=0))
+        common, rare = Standing(1.0, 0.9), Standing(1.0, 0.1)
+        plain = judge.threshold(4.0, 1) or 0
+        assert seen.threshold(4.0, 1, rare) == pytest.approx(plain + 0.1)
+        assert seen.threshold(4.0, 1, common) == 1.0, "no cosine is higher"
+        assert seen.bar(4.0, 1, standing=rare).near == pytest.approx(judge.bar(4.0, 1).near + 0.1)
+        assert seen.bar(4.0, 1, asked=0.3, standing=common).threshold == 0.3
+        assert len(seen.standings(alike, crowd.vectors[:3])) == 3
+        assert judge.standings(alike, crowd.vectors[:3]) == [PLAIN] * 3
 
     def test_the_margin_grows_with_the_bank_and_shrinks_with_speech(self) -> None:
         random = np.random.default_rng(0)

@@ -1,0 +1,74 @@
+"""How a score stands among those with a crowd of other people, so that one threshold fits all voices.
+
+Some voices are like many others (children's, say) and reach high cosines with all of them. What is asked of a cosine
+is therefore how far it stands out from those that either side has with its nearest people of a crowd: adaptive
+symmetric normalisation (AS-norm, Matejka et al., Interspeech 2017), with a crowd that travels in the weights' card.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NEAREST = 30
+"""People of the crowd whose cosines are looked at for each side."""
+LEAST_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the cosines between a voice and an enrolled one are read: how many deviations they stand out."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def of(self, cosine: float) -> float:
+        """How far a cosine stands out."""
+        return self.slope * cosine - self.offset
+
+    def cosine(self, standing: float) -> float:
+        """The cosine that stands out so far."""
+        return (standing + self.offset) / self.slope
+
+
+PLAIN = Standing()
+"""Without a crowd a cosine stands for itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """People whom nobody enrolled: `(M, D)` float32 unit vectors, at least `NEAREST` of them."""
+
+    vectors: np.ndarray
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Crowd:
+        """Read what `to_dict` wrote. Raises KeyError, TypeError or ValueError on anything else."""
+        stored = np.frombuffer(base64.b64decode(data["vectors"], validate=True), "<f2")
+        return cls(_unit(stored.reshape(int(data["people"]), -1).astype(np.float32)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The crowd as JSON: the vectors as float16 in base64."""
+        stored = self.vectors.astype("<f2").tobytes()
+        return {"people": len(self.vectors), "vectors": base64.b64encode(stored).decode()}
+
+    def nearest(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the cosines of `(R, D)` vectors with the nearest of the crowd: two of `(R,)`."""
+        cosines = _unit(vectors) @ self.vectors.T
+        best = np.partition(cosines, -NEAREST, axis=1)[:, -NEAREST:]
+        return best.mean(axis=1), np.maximum(best.std(axis=1), LEAST_DEVIATION)
+
+    def standings(self, voice: np.ndarray, enrolled: np.ndarray) -> list[Standing]:
+        """How to read the cosines between a voice (D,) and enrolled vectors (K, D)."""
+        means, deviations = self.nearest(np.concatenate([voice[None], enrolled]))
+        slopes = (1 / deviations[0] + 1 / deviations[1:]) / 2
+        offsets = (means[0] / deviations[0] + means[1:] / deviations[1:]) / 2
+        return [Standing(float(slope), float(offset)) for slope, offset in zip(slopes, offsets, strict=True)]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

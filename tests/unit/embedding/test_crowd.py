@@ -1,0 +1,46 @@
+"""Scores against a crowd: what stands out, and what the card keeps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from banks import asnorm
+from speaker_tasks.embedding.crowd import NEAREST, PLAIN, Crowd
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def crowd() -> Crowd:
+    return Crowd(unit(np.random.default_rng(0).normal(size=(NEAREST, 16))))
+
+
+def test_a_cosine_for_which_everyone_is_alike_stands_out_less(crowd: Crowd) -> None:
+    alike = crowd.vectors.mean(axis=0)
+    alike /= np.linalg.norm(alike)
+    other = crowd.vectors[0] - crowd.vectors[0] @ alike * alike
+    common, rare = crowd.standings(alike, np.stack([alike, other / np.linalg.norm(other)]))
+    assert common.of(0.5) < rare.of(0.5)
+    assert common.cosine(common.of(0.4)) == pytest.approx(0.4)
+    assert PLAIN.of(0.4) == PLAIN.cosine(0.4) == 0.4
+
+
+def test_it_is_as_norm(crowd: Crowd) -> None:
+    voice, enrolled = crowd.vectors[0], crowd.vectors[1:4] * np.float32(0.7)
+    cosines = np.array([0.1, 0.5, 0.9], np.float32)
+    expected = asnorm.normalised(cosines, enrolled, voice, crowd.vectors)
+    found = [standing.of(float(one)) for standing, one in zip(crowd.standings(voice, enrolled), cosines, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_card_keeps_it(crowd: Crowd) -> None:
+    again = Crowd.from_dict(json.loads(json.dumps(crowd.to_dict())))
+    np.testing.assert_allclose(again.vectors, crowd.vectors, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(again.vectors, axis=1), 1, atol=1e-6)
+    with pytest.raises(ValueError):
+        Crowd.from_dict({"people": 2, "vectors": "no base64!"})
