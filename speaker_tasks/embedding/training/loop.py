@@ -152,7 +152,10 @@ class Training:
         self._say(f"going on from step {self.progress.step}")
 
     def _state(self) -> list:
-        return [*self._model.trainable_variables, *self._model.non_trainable_variables, *self._optimizer.variables]
+        """All that is learned or counted; not what the corpus gives, so that a run may go on with more of it."""
+        given = {id(variable) for variable in self._model.fixed}
+        weights = [*self._model.trainable_variables, *self._model.non_trainable_variables]
+        return [variable for variable in weights if id(variable) not in given] + [*self._optimizer.variables]
 
     def _network_values(self) -> list:
         return [keras.ops.convert_to_numpy(variable) for variable in self.network.variables]

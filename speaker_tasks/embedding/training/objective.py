@@ -34,6 +34,11 @@ class Distillation(keras.Model):
         names = ("teacher_cosine", "similarity_error", "margin_loss")
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
+    @property
+    def fixed(self) -> tuple[keras.Variable, keras.Variable]:
+        """What follows from recipe and corpus, and is never learned."""
+        return self.from_teacher, self.class_vectors
+
     def call(self, inputs, training=False):
         return self.network(inputs, training=training)
 
