@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,22 @@ PLAIN = Standing()
 """Without a crowd a cosine stands for itself."""
 
 
+class Nearest(NamedTuple):
+    """Mean and deviation, `(R,)` each, of the cosines that vectors have with the nearest of a crowd."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def at(self, where: Any) -> Nearest:
+        """Those of an index, or with another shape: whatever numpy takes in brackets."""
+        return Nearest(self.mean[where], self.deviation[where])
+
+    def reading(self, other: Nearest) -> tuple[np.ndarray, np.ndarray]:
+        """Slope and offset by which cosines between these and others are read, of the shape that both broadcast to."""
+        slope = (1 / self.deviation + 1 / other.deviation) / 2
+        return slope, (self.mean / self.deviation + other.mean / other.deviation) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class Crowd:
     """People whom nobody enrolled: `(M, D)` float32 unit vectors, at least `NEAREST` of them."""
@@ -56,18 +72,17 @@ class Crowd:
         stored = self.vectors.astype("<f2").tobytes()
         return {"people": len(self.vectors), "vectors": base64.b64encode(stored).decode()}
 
-    def nearest(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the cosines of `(R, D)` vectors with the nearest of the crowd: two of `(R,)`."""
+    def nearest(self, vectors: np.ndarray) -> Nearest:
+        """What `(R, D)` vectors have with the nearest of the crowd."""
         cosines = _unit(vectors) @ self.vectors.T
         best = np.partition(cosines, -NEAREST, axis=1)[:, -NEAREST:]
-        return best.mean(axis=1), np.maximum(best.std(axis=1), LEAST_DEVIATION)
+        return Nearest(best.mean(axis=1), np.maximum(best.std(axis=1), LEAST_DEVIATION))
 
     def standings(self, voice: np.ndarray, enrolled: np.ndarray) -> list[Standing]:
         """How to read the cosines between a voice (D,) and enrolled vectors (K, D)."""
-        means, deviations = self.nearest(np.concatenate([voice[None], enrolled]))
-        slopes = (1 / deviations[0] + 1 / deviations[1:]) / 2
-        offsets = (means[0] / deviations[0] + means[1:] / deviations[1:]) / 2
-        return [Standing(float(slope), float(offset)) for slope, offset in zip(slopes, offsets, strict=True)]
+        found = self.nearest(np.concatenate([voice[None], enrolled]))
+        readings = zip(*found.at(slice(1)).reading(found.at(slice(1, None))), strict=True)
+        return [Standing(float(slope), float(offset)) for slope, offset in readings]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -49,11 +49,9 @@ class Trials:
     target: np.ndarray
 
     @classmethod
-    def all_pairs(cls, utterances: Utterances, *, fair: np.ndarray | None = None) -> Trials:
-        """Every pair of two clips; of those only what the mask `fair` (N, N) allows, if there is one."""
+    def all_pairs(cls, utterances: Utterances) -> Trials:
+        """Every pair of two clips."""
         left, right = np.triu_indices(len(utterances.speakers), 1)
-        if fair is not None:
-            left, right = left[fair[left, right]], right[fair[left, right]]
         return cls.of_pairs(utterances, left, right, utterances.speakers[left] == utterances.speakers[right])
 
     @classmethod

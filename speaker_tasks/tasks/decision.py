@@ -81,29 +81,30 @@ class Judge:
     @classmethod
     def of_pairs(cls, details: Mapping[str, Any]) -> Judge:
         """The model's own for two recordings, neither of them an enrolled speaker."""
-        pairs, fitted = details.get("pairs"), details.get("calibration")
+        pairs, model = details.get("pairs") or {}, cls.of_card(details)
+        fitted = pairs.get("calibration") or details.get("calibration")
         return replace(
-            cls.of_card(details),
+            model,
             points=OperatingPoints.from_dict(pairs) if pairs else None,
             calibration=Calibration.from_dict(fitted) if fitted else None,
             source="model" if pairs else "none",
-            crowd=None,
+            crowd=model.crowd if pairs.get("standings") else None,
         )
 
     @classmethod
-    def of_bank(cls, fitted: Mapping[str, Any], model: Judge, pairs: Judge) -> Judge:
-        """A bank's own, as `calibrate` left it, of cosines; what could not be fitted there stays the model's.
+    def of_bank(cls, fitted: Mapping[str, Any], model: Judge) -> Judge:
+        """A bank's own, as `calibrate` left it; what could not be fitted there stays the model's.
 
-        `pairs` is the model's judge of two recordings, whose calibration is of cosines too.
+        Its thresholds may be of cosines though the model's are of standings: then the model's calibration says nothing.
         """
         operating = fitted["operating"]
-        own = operating.get("calibration")
+        own, crowd = operating.get("calibration"), model.crowd if operating.get("standings") else None
         return replace(
             model,
             points=OperatingPoints.from_dict(operating),
-            calibration=Calibration.from_dict(own) if own else pairs.calibration,
+            calibration=Calibration.from_dict(own) if own else model.calibration if crowd is model.crowd else None,
             source="bank",
-            crowd=None,
+            crowd=crowd,
         )
 
     def told(self, *, margin: float | None, least_speech: float | None) -> Judge:

@@ -12,7 +12,7 @@ from celery import shared_task
 from banks import asnorm
 from banks.bank import Bank, check_model
 from banks.ranking import cosine_with, rank_speakers, speakers_of
-from speaker_tasks.embedding.crowd import PLAIN, Standing
+from speaker_tasks.embedding.crowd import Standing
 from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
 from speaker_tasks.tasks.context import WorkerContext
@@ -119,12 +119,13 @@ def compare_sources(context: WorkerContext, sources: Sequence[str], *, job_id: s
         judge = context.terms.of_pairs
         shorter = min((first, second), key=lambda one: one.speech_seconds)
         score = float(first.vector @ second.vector)
-        bar = _bar(judge, ask, shorter, 1)
+        (standing,) = judge.standings(first.vector, second.vector[np.newaxis])
+        bar = _bar(judge, ask, shorter, 1, standing)
         decided = decision.verify(score, shorter.speech_seconds, bar)
     return {
         **_decided(decided, bar),
         "score": round(score, 4),
-        "probability": judge.same_speaker(score, shorter.speech_seconds),
+        "probability": judge.same_speaker(standing.of(score), shorter.speech_seconds),
         "calibration": judge.source,
         "recordings": [_measured(first), _measured(second)],
         "model": context.embedder.model_id,
@@ -163,7 +164,7 @@ def _enrolled(bank: Bank, labels: Sequence[str]) -> np.ndarray:
     return bank.vectors[[bank.labels.index(label) for label in labels]]
 
 
-def _bar(judge: Judge, ask: Ask, heard: Heard, people: int, standing: Standing = PLAIN) -> Bar:
+def _bar(judge: Judge, ask: Ask, heard: Heard, people: int, standing: Standing) -> Bar:
     asked = ask.get("threshold")
     return judge.bar(heard.speech_seconds, people, None if asked is None else float(asked), standing)
 

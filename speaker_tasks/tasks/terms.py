@@ -46,7 +46,7 @@ class TermsKeeper:
 
     def _read(self, name: str) -> Terms:
         fitted = self._keeper.judges.get(name, self._model)
-        judge = Judge.of_bank(fitted, self._of_model, self.of_pairs) if fitted else self._of_model
+        judge = Judge.of_bank(fitted, self._of_model) if fitted else self._of_model
         return Terms(judge, asnorm.cohort_name(self._keeper.store, name))
 
     def _as_told(self, judge: Judge) -> Judge:

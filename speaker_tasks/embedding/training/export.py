@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,9 +84,10 @@ def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
     """Calibration and error rates on the validation speakers: `{"calibration", "pairs", "operating", "validation"}`.
 
     Trials are within a corpus. All seconds are seconds of speech, by the detector that serving asks too. `calibration`
-    and `pairs` are of two recordings, `operating` of a recording against an enrolled speaker; see `openset.operating`.
+    (of cosines) and `pairs` (of standings) are of two recordings, `operating` of a recording against an enrolled
+    speaker; see `openset.operating`.
     """
-    pairs: dict[float | None, list[Trials]] = {}
+    pairs: dict[float | None, list[PairTrials]] = {}
     enrolled: dict[float, list[ModelTrials]] = {seconds: [] for seconds in OPERATING_SECONDS}
     clips = read_manifest(speech, "validation")
     corpora = sorted({clip.corpus for clip in clips})
@@ -93,19 +95,20 @@ def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
         chosen = [clip for clip in clips if clip.corpus == corpus]
         recordings = Recordings([read_audio(clip.path) for clip in chosen], np.array([clip.speaker for clip in chosen]))
         whole = Probes.of_whole(embedder, recordings)
-        pairs.setdefault(None, []).append(_pairs(whole))
+        pairs.setdefault(None, []).append(_pairs(whole, crowd))
         for seconds in OPERATING_SECONDS:
             probes = Probes.cut(embedder, recordings, seconds)
             enrolled[seconds].append(ModelTrials.of(whole, probes, crowd))
             if seconds in PAIR_SECONDS:
-                pairs.setdefault(seconds, []).append(_pairs(probes))
-    eer = {corpus: trials.curve().eer() for corpus, trials in zip(corpora, pairs[None], strict=True)}
+                pairs.setdefault(seconds, []).append(_pairs(probes, crowd))
+    eer = {corpus: trials.plain.curve().eer() for corpus, trials in zip(corpora, pairs[None], strict=True)}
     strangers = {
-        seconds: [trials.scores[~trials.target] for trials in parts]
+        seconds: [trials.standing.scores[~trials.standing.target] for trials in parts]
         for seconds, parts in pairs.items()
         if seconds is not None
     }
-    pooled = Trials.joined([trials for parts in pairs.values() for trials in parts])
+    pooled = Trials.joined([trials.plain for parts in pairs.values() for trials in parts])
+    standing = Trials.joined([trials.standing for parts in pairs.values() for trials in parts])
     calibration = Calibration.fit(pooled.scores, pooled.seconds, pooled.target)
     return {
         "calibration": {
@@ -114,17 +117,32 @@ def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
             "false_accept_rate": FALSE_ACCEPT_RATE,
             "cllr": cllr(calibration.llr(pooled.scores, pooled.seconds), pooled.target),
         },
-        "pairs": OperatingPoints.fit(strangers).to_dict(),
+        "pairs": {
+            **OperatingPoints.fit(strangers).to_dict(),
+            "standings": True,
+            "calibration": Calibration.fit(standing.scores, standing.seconds, standing.target).to_dict(),
+        },
         "operating": operating(enrolled),
         "validation": {"eer": {**eer, "mean": float(np.mean(list(eer.values())))}},
     }
 
 
-def _pairs(probes: Probes) -> Trials:
+class PairTrials(NamedTuple):
+    """The same trials of two recordings, by cosines and by how far these stand out from those with the crowd."""
+
+    plain: Trials
+    standing: Trials
+
+
+def _pairs(probes: Probes, crowd: Crowd) -> PairTrials:
     """Every pair of two probes that share no recording."""
     made_of = probes.made_of.astype(np.int32)
+    left, right = np.nonzero(np.triu(made_of @ made_of.T == 0, 1))
     utterances = Utterances.nameless(probes.speakers, probes.vectors, probes.speech)
-    return Trials.all_pairs(utterances, fair=made_of @ made_of.T == 0)
+    plain = Trials.of_pairs(utterances, left, right, probes.speakers[left] == probes.speakers[right])
+    nearest = crowd.nearest(probes.vectors)
+    slope, offset = nearest.at(left).reading(nearest.at(right))
+    return PairTrials(plain, replace(plain, scores=slope * plain.scores - offset))
 
 
 def _data(speech: Path) -> list[dict[str, Any]]:

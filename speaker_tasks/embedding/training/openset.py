@@ -52,9 +52,8 @@ class ModelTrials:
         owners = np.array([whole.speakers[group[0]] for group in groups])
         target = probes.speakers[:, None] == owners[None, :]
         cosines = probes.vectors @ means.T
-        (mean, deviation), (own_mean, own_deviation) = crowd.nearest(means), crowd.nearest(probes.vectors)
-        slope = (1 / own_deviation[:, None] + 1 / deviation[None, :]) / 2
-        offset = (own_mean / own_deviation)[:, None] / 2 + (mean / deviation)[None, :] / 2
+        rows = crowd.nearest(probes.vectors).at((slice(None), None))
+        slope, offset = rows.reading(crowd.nearest(means))
         standing = slope * cosines - offset
         return cls(cosines, standing, slope, target, ~shared, probes.speech, probes.speakers, owners)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from banks.bank import Bank, Clips
 from banks.editing import new
-from speaker_tasks.commands.calibrate import fit, leave_one_out
+from speaker_tasks.commands.calibrate import crowd_of, fit, leave_one_out
+from speaker_tasks.embedding import weights
+from speaker_tasks.embedding.crowd import Crowd
 from speaker_tasks.errors import Unusable
+from speaker_tasks.settings import Settings
+from speaker_tasks.tasks.decision import Judge
 
 
 def bank(people: int, clips: int, *, spread: float, seed: int = 0) -> Bank:
@@ -33,8 +39,9 @@ def bank(people: int, clips: int, *, spread: float, seed: int = 0) -> Bank:
 
 def test_a_clip_is_never_tried_against_itself() -> None:
     made = bank(6, 4, spread=0.1)
-    scores, target, seconds = leave_one_out(made)
-    assert len(scores) == len(target) == len(seconds) == 24 * 6
+    trials = leave_one_out(made)
+    scores, target = trials.scores, trials.target
+    assert len(scores) == len(target) == len(trials.seconds) == 24 * 6
     assert target.sum() == 24
     clips = made.clips
     assert clips is not None
@@ -48,6 +55,36 @@ def test_clear_voices_get_a_threshold_between_them() -> None:
     assert 0.2 < found["threshold"] < 0.95
     assert found["rejects"] < 0.05
     assert found["operating"]["thresholds"]
+
+
+def test_with_a_crowd_thresholds_are_of_what_stands_out_and_the_judge_reads_them_so() -> None:
+    made = bank(20, 5, spread=0.08)
+    crowd = Crowd(bank(60, 1, spread=0.0, seed=1).vectors)
+    found = fit(made, crowd)
+    assert found["standings"]
+    assert 0.2 < found["threshold"] < 0.95
+    assert found["rejects"] < 0.05
+    judge = Judge.of_bank(found, Judge(crowd=crowd))
+    assert judge.crowd is crowd
+    (standing,) = judge.standings(made.clips.vectors[0], made.vectors[:1])
+    assert judge.threshold(4.0, 20, standing) == pytest.approx(found["threshold"], abs=0.2)
+    trials = leave_one_out(made, crowd)
+    assert trials.cosine(trials.scores[0])[0] == pytest.approx(leave_one_out(made).scores[0])
+
+
+def test_thresholds_of_cosines_stay_so_though_the_model_has_a_crowd() -> None:
+    found = fit(bank(20, 5, spread=0.08))
+    model = Judge(crowd=Crowd(bank(60, 1, spread=0.0, seed=1).vectors))
+    assert not found["standings"]
+    assert Judge.of_bank(found, model).crowd is None
+
+
+def test_the_crowd_is_that_of_the_banks_own_model(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    mine = weights.load("compact").card.model_id
+    assert crowd_of(mine, settings) is not None
+    assert crowd_of("compact-of-another-day", settings) is None
+    assert crowd_of(mine, Settings(data_dir=tmp_path, model="vgg")) is None
 
 
 def test_voices_that_overlap_are_refused_with_the_figure() -> None:

@@ -99,4 +99,8 @@ def test_measuring_a_model_gives_its_card_all_that_a_decision_asks(
     assert bar.threshold is not None
     assert bar.near < bar.threshold <= 1
     assert bar.margin >= 0.01
-    assert Judge.of_pairs(card).bar(4.0, 1).speech == judge.least_speech
+    pairs = Judge.of_pairs(card)
+    assert pairs.bar(4.0, 1).speech == judge.least_speech
+    assert pairs.crowd is not None
+    assert (pairs.same_speaker(100.0, 4.0) or 0) > 0.9, "the made-up crowd is far from all: standings are large"
+    assert (pairs.same_speaker(0.0, 4.0) or 0) < 0.1

@@ -88,11 +88,13 @@ class TestJudge:
     def test_a_banks_own_thresholds_go_before_the_models(self, judge: Judge) -> None:
         assert judge.points is not None
         stricter = OperatingPoints(judge.points.seconds, judge.points.rates, tuple((0.9,) * 9 for _ in (0,)))
-        own = Judge.of_bank({"operating": {**stricter.to_dict(), "rates": judge.points.rates[:9]}}, judge, Judge())
+        fitted = {"operating": {**stricter.to_dict(), "rates": judge.points.rates[:9]}}
+        own = Judge.of_bank(fitted, judge)
         assert own.source == "bank"
         assert own.threshold(4.0, 1) == pytest.approx(0.9)
-        assert own.crowd is None
-        assert own.calibration is None, "the model's is of standings, a bank's of cosines"
+        assert own.calibration is judge.calibration
+        seen = replace(judge, crowd=Crowd(np.eye(40, 16, dtype=np.float32)))
+        assert Judge.of_bank(fitted, seen).calibration is None, "the model's is of standings, the bank's of cosines"
 
     def test_with_a_crowd_the_threshold_is_another_for_each_voice(self, judge: Judge) -> None:
         drawn = np.random.default_rng(0).normal(size=(60, 16))
