@@ -32,6 +32,9 @@ class BatchMaker:
         for view in corpus.views:
             self._views.setdefault(view.speed, {})[view.degraded] = view
         self._speeds = tuple(self._views)
+        others = max(1, len(self._speeds) - 1)
+        natural = recipe.natural_share if len(self._speeds) > 1 else 1.0
+        self._speed_share = np.array([natural] + [(1 - natural) / others] * (len(self._speeds) - 1))
         labelled = [speaker for speaker, clips in enumerate(self._clips_of) if len(clips) > 1]
         self._class_of = np.full(len(self._clips_of), -1)
         self._class_of[labelled] = np.arange(len(labelled))
@@ -56,7 +59,7 @@ class BatchMaker:
         recipe = self._recipe
         length = int(rng.choice(recipe.final_crop_frames if final else recipe.crop_frames))
         speakers = rng.choice(len(self._clips_of), recipe.batch_size // 2, replace=False, p=self._speaker_share)
-        speeds = rng.integers(len(self._speeds), size=len(speakers))
+        speeds = rng.choice(len(self._speeds), len(speakers), p=self._speed_share)
         spectrograms = np.zeros((recipe.batch_size, features.MEL_BINS, length, 1), np.float32)
         labels, targets = [], []
         for row in range(recipe.batch_size):

@@ -14,7 +14,9 @@ class Recipe:
 
     network: str = "compact"
     speeds: tuple[float, ...] = (1.0, 0.9, 1.1)
-    """Speech at each of these rates; a rate other than 1 makes new speakers."""
+    """Speech at each of these rates, the first of them as it is; another one makes new speakers."""
+    natural_share: float = 1 / 3
+    """How often speech comes at the first rate; the others share the rest."""
     rooms: bool = True
     """Whether each speed also has a degraded copy: rooms, telephone bands, codecs."""
 

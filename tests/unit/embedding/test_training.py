@@ -80,6 +80,13 @@ def test_each_speed_makes_speakers_of_its_own(corpus):
     assert maker.class_vectors().shape == (2 * SPEAKERS, 192)
 
 
+def test_the_natural_speed_has_its_share(corpus):
+    natural = BatchMaker(corpus, dataclasses.replace(RECIPE, natural_share=1.0))
+    assert max(natural.draw(np.random.default_rng(0)).labels) < SPEAKERS
+    other = BatchMaker(corpus, dataclasses.replace(RECIPE, natural_share=0.0))
+    assert min(other.draw(np.random.default_rng(0)).labels) >= SPEAKERS
+
+
 def test_a_speaker_with_one_clip_has_no_class(corpus):
     alone = dataclasses.replace(corpus, speakers=np.arange(SPEAKERS * CLIPS))
     mixed = dataclasses.replace(corpus, speakers=np.where(np.arange(SPEAKERS * CLIPS) < 2, 0, alone.speakers))
