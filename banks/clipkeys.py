@@ -1,4 +1,8 @@
-"""The kept clips of a bank in Redis: one field a clip, shared by all versions, so that a change writes what is new."""
+"""The kept clips of a bank in Redis: one field a clip, shared by all versions, so that a change writes what is new.
+
+A field is the clip's key and the model of its vector, `<key>@<model>`: a bank that was built again under another model
+shares no vector with its earlier versions. Fields without a model are those of banks written before.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +19,32 @@ _BATCH = 5_000
 """Clips in one round trip: 10 MB of vectors."""
 
 
-def write_clips(redis: Redis, pointer: str, clips: Clips, rows: int) -> list[list[str]]:
+def write_clips(redis: Redis, pointer: str, clips: Clips, rows: int, model: str) -> list[list[str]]:
     """Write the clips that are not there yet; returns the keys of each row's clips, in order."""
-    have = _keys(redis, pointer)
-    new = [index for index, key in enumerate(clips.keys) if key not in have]
+    have = _fields(redis, pointer)
+    fields = [_field(key, model) for key in clips.keys]
+    new = [index for index, field in enumerate(fields) if field not in have]
     for batch in _batches(new):
-        redis.hset(f"{pointer}:clips", mapping={clips.keys[i]: clips.vectors[i].tobytes() for i in batch})
-        redis.hset(f"{pointer}:clipinfo", mapping={clips.keys[i]: _info(clips, i) for i in batch})
+        redis.hset(f"{pointer}:clips", mapping={fields[i]: clips.vectors[i].tobytes() for i in batch})
+        redis.hset(f"{pointer}:clipinfo", mapping={fields[i]: _info(clips, i) for i in batch})
     owned: list[list[str]] = [[] for _ in range(rows)]
     for key, owner in zip(clips.keys, clips.owners.tolist(), strict=True):
         owned[owner].append(key)
     return owned
 
 
-def read_clips(redis: Redis, pointer: str, owned: Sequence[Sequence[str]], size: int) -> Clips | None:
+def read_clips(redis: Redis, pointer: str, owned: Sequence[Sequence[str]], size: int, model: str) -> Clips | None:
     """The clips of one version, ordered by row; None if some were dropped since its keys were read."""
     keys = [key for row in owned for key in row]
     vectors = np.zeros((len(keys), size), np.float32)
     info: list[dict[str, Any]] = []
     for start, batch in zip(range(0, len(keys), _BATCH), _batches(keys), strict=True):
-        raw = redis.hmget(f"{pointer}:clips", batch)
-        told = redis.hmget(f"{pointer}:clipinfo", batch)
+        raw = _stored(redis, f"{pointer}:clips", batch, model)
+        told = _stored(redis, f"{pointer}:clipinfo", batch, model)
         if None in raw or None in told:
             return None
-        vectors[start : start + len(batch)] = np.frombuffer(b"".join(raw), np.float32).reshape(-1, size)  # type: ignore[arg-type]
-        info.extend(json.loads(entry) for entry in told)  # type: ignore[arg-type]
+        vectors[start : start + len(batch)] = np.frombuffer(b"".join(raw), np.float32).reshape(-1, size)
+        info.extend(json.loads(entry) for entry in told)
     return Clips(
         keys=tuple(keys),
         owners=np.repeat(np.arange(len(owned)), [len(row) for row in owned]).astype(np.int64),
@@ -51,19 +56,42 @@ def read_clips(redis: Redis, pointer: str, owned: Sequence[Sequence[str]], size:
     )
 
 
-def stale_clips(redis: Redis, pointer: str, kept: Sequence[str]) -> list[str]:
-    """Keys of clips that none of the versions with the clip lists `kept` refers to."""
-    have = _keys(redis, pointer)
+def stale_clips(redis: Redis, pointer: str, kept: Sequence[tuple[str, str]]) -> list[str]:
+    """Fields of clips that none of the versions, given by where their clip lists lie and their models, refers to."""
+    have = _fields(redis, pointer)
     if not have or not kept:
         return sorted(have)
-    for owned in redis.mget(kept):
+    lists: list[Any] = redis.mget([key for key, _ in kept])
+    for owned, (_, model) in zip(lists, kept, strict=True):
         if owned is not None:
-            have.difference_update(key for row in json.loads(owned) for key in row)
+            keys = [key for row in json.loads(owned) for key in row]
+            have.difference_update(_field(key, model) for key in keys)
+            have.difference_update(keys)
     return sorted(have)
 
 
-def _keys(redis: Redis, pointer: str) -> set[str]:
+def known_keys(redis: Redis, pointer: str) -> set[str]:
+    """The keys of all clips of a bank, in whichever version and of whichever model."""
+    return {field.rpartition("@")[0] or field for field in _fields(redis, pointer)}
+
+
+def _field(key: str, model: str) -> str:
+    return f"{key}@{model}"
+
+
+def _fields(redis: Redis, pointer: str) -> set[str]:
     return {key.decode() for key in redis.hkeys(f"{pointer}:clipinfo")}  # type: ignore[union-attr]
+
+
+def _stored(redis: Redis, key: str, clips: Sequence[str], model: str) -> list[Any]:
+    """The values of a hash at the clips' fields, else at those without a model."""
+    found: list[Any] = redis.hmget(key, [_field(clip, model) for clip in clips])
+    missing = [index for index, value in enumerate(found) if value is None]
+    if missing:
+        older: list[Any] = redis.hmget(key, [clips[index] for index in missing])
+        for index, value in zip(missing, older, strict=True):
+            found[index] = value
+    return found
 
 
 def _info(clips: Clips, index: int) -> str:

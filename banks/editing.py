@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,6 +72,22 @@ def remove(bank: Bank, label: str) -> Bank:
     """The bank without a speaker. Raises `NotFound`."""
     rows_of(bank, label)
     return _select(bank, lambda one: one != label)
+
+
+def without(bank: Bank, label: str, keys: Collection[str]) -> Bank:
+    """The bank without a speaker, if it has one of that name, and without some clips, under whatever name they are.
+
+    Rows that no clip is left for go too; the others are the means of theirs.
+    """
+    left = _select(bank, lambda one: one != label)
+    kept = _own(left)
+    indices = [i for i, key in enumerate(kept.keys) if key not in keys]
+    if len(indices) == len(kept):
+        return left
+    owners = set(kept.owners[indices].tolist())
+    rows = [row for row in range(len(left)) if row in owners]
+    changed = _averaged(left, [left.labels[row] for row in rows], _renumber(kept.take(indices), rows))
+    return replace(changed, created=bank.created, clips=None if bank.clips is None else changed.clips)
 
 
 def remove_clips(bank: Bank, keys: Iterable[str]) -> Bank:

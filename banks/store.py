@@ -5,8 +5,8 @@ Keys (`{prefix}` is `speaker:`):
     {prefix}banks                  set of the names of banks
     {prefix}banks:token            counter; moves with every change to any bank or to the mode
     {prefix}bank:<name>            the pointer: JSON, the kept versions, newest first
-    {prefix}bank:<name>:clips      hash, clip key -> raw float32: shared by all versions, never changed
-    {prefix}bank:<name>:clipinfo   hash, clip key -> JSON: seconds, weight, path, span
+    {prefix}bank:<name>:clips      hash, clip key and model -> raw float32: shared by all versions, never changed
+    {prefix}bank:<name>:clipinfo   hash, clip key and model -> JSON: seconds, weight, path, span
     {prefix}bank:<name>:cohort     the bank whose speakers its scores are normalised with (AS-norm)
     {prefix}bankdata:<id>:rows     JSON: labels, counts, seconds
     {prefix}bankdata:<id>:vectors  raw float32, at most `PART_ROWS` rows a key (`:vectors:1`, ... follow)
@@ -19,27 +19,20 @@ watched, and the second is told `Conflict`.
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
-import numpy as np
 from redis import Redis, WatchError
 from redis.client import Pipeline
 
-from banks.bank import Bank, Clips
-from banks.clipkeys import read_clips, stale_clips, write_clips
+from banks.bank import Bank
+from banks.clipkeys import known_keys, stale_clips
 from banks.names import ALIASES, ALL
 from banks.version import Version, read_versions, write_versions
+from banks.versiondata import VersionData
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 
 KEEP_VERSIONS = 5
-ORPHAN_SECONDS = 3600
-"""How long the data of a writer that died before its pointer moved may stay."""
-PART_ROWS = 50_000
-"""Rows of 512 float32 in one value: 102 MB, under the 512 MB that Redis takes."""
 
 
 class BankStore:
@@ -49,6 +42,7 @@ class BankStore:
         self.redis, self.prefix, self.keep = redis, prefix, max(1, keep)
         self.token_key = f"{prefix}banks:token"
         self._names_key = f"{prefix}banks"
+        self._data = VersionData(redis, prefix)
 
     # Reading
 
@@ -78,39 +72,16 @@ class BankStore:
 
     def read(self, name: str, version: Version, *, clips: bool = False) -> Bank | None:
         """The data of `version`; None if it was dropped since the pointer was read."""
-        rows = self.redis.get(self._data_key(version, "rows"))
-        vectors = self._read_vectors(version)
-        if rows is None or vectors is None:
-            return None
-        columns = json.loads(rows)
-        kept: Clips | None = None
-        if clips and version.has_clips:
-            keys = self.redis.get(self._data_key(version, "clips"))
-            kept = read_clips(self.redis, self._pointer_key(name), json.loads(keys), version.size) if keys else None
-            if kept is None:
-                return None
-        return Bank(
-            labels=tuple(columns["labels"]),
-            vectors=vectors,
-            model=version.model,
-            counts=columns["counts"],
-            seconds=columns["seconds"],
-            name=name,
-            version=version.version,
-            created=version.created,
-            source=version.source,
-            clips=kept,
-        )
+        return self._data.read(name, self._pointer_key(name), version, clips=clips)
 
     def clip_keys(self, name: str) -> list[str]:
         """The keys of all clips of a bank, in whichever version. Raises `NotFound`."""
         self.history(name)
-        found: Any = self.redis.hkeys(f"{self._pointer_key(name)}:clipinfo")
-        return [key.decode() for key in found]
+        return sorted(known_keys(self.redis, self._pointer_key(name)))
 
     def has_clips(self, name: str, keys: Sequence[str]) -> bool:
         """Whether any version of a bank has one of the clips."""
-        return bool(keys) and any(self.redis.hmget(f"{self._pointer_key(name)}:clipinfo", keys))
+        return not known_keys(self.redis, self._pointer_key(name)).isdisjoint(keys)
 
     # Changing
 
@@ -131,7 +102,7 @@ class BankStore:
                     version=current,
                     expected=expect_version,
                 )
-            return [self._write(name, bank, current + 1), *kept]
+            return [self._data.write(self._pointer_key(name), bank, current + 1), *kept]
 
         return self._move(name, change)[0].version
 
@@ -139,8 +110,9 @@ class BankStore:
         """Apply `change` to the current bank with its clips, again if another writer was first."""
         for _ in range(attempts):
             bank = self.get(name, clips=True)
+            changed = change(bank)
             try:
-                return self.put(name, change(bank), expect_version=bank.version)
+                return self.put(name, changed, expect_version=bank.version)
             except Conflict as error:
                 if error.code != Conflict.code:
                     raise
@@ -165,17 +137,27 @@ class BankStore:
         self.history(name)
         self._move(name, lambda _kept: [])
 
-    def rewrite(self, name: str, change: Callable[[Bank], Bank]) -> None:
-        """Apply `change` to **every** kept version, in place: what it removes is in none of them afterwards."""
+    def rewrite(self, name: str, plan: Callable[[Iterator[Bank]], Callable[[Bank], Bank]]) -> None:
+        """Change **every** kept version: what the change removes is in none of them afterwards.
+
+        `plan` is shown the versions with their clips, newest first, and gives the change. The newest gets the next
+        number, so that a change that began before this one is told `Conflict` and cannot bring back what is gone.
+        """
+
+        def whole(version: Version) -> Bank:
+            bank = self.read(name, version, clips=True)
+            if bank is None:
+                raise WatchError
+            return bank
 
         def each(kept: list[Version]) -> list[Version]:
-            written: list[Version] = []
-            for version in kept:
-                bank = self.read(name, version, clips=True)
-                if bank is None:
-                    raise WatchError
-                written.append(self._write(name, change(bank), version.version))
-            return written
+            change = plan(whole(version) for version in kept)
+            numbers = [kept[0].version + 1, *(version.version for version in kept[1:])] if kept else []
+            pointer = self._pointer_key(name)
+            return [
+                self._data.write(pointer, change(whole(version)), number)
+                for version, number in zip(kept, numbers, strict=True)
+            ]
 
         self.history(name)
         self._move(name, each)
@@ -197,7 +179,7 @@ class BankStore:
                     pipe.watch(pointer)
                     kept = read_versions(pipe.get(pointer))
                     wanted = change(kept)[: self.keep]
-                    stale = stale_clips(self.redis, pointer, [self._data_key(v, "clips") for v in wanted])
+                    stale = stale_clips(self.redis, pointer, [(self._data.clips_key(v), v.model) for v in wanted])
                     pipe.multi()
                     self._point(pipe, name, kept, wanted)
                     if stale:
@@ -216,53 +198,23 @@ class BankStore:
         have = {version.data for version in kept}
         for version in wanted:
             if version.data not in have:
-                self.redis.unlink(*self._data_keys(version))
+                self.redis.unlink(*self._data.keys(version))
 
     def _point(self, pipe: Pipeline, name: str, kept: list[Version], wanted: list[Version]) -> None:
         pointer = self._pointer_key(name)
         ids = {version.data for version in wanted}
         for version in {version.data: version for version in wanted}.values():
-            for key in self._data_keys(version):
+            for key in self._data.keys(version):
                 pipe.persist(key)
         for version in kept:
             if version.data not in ids:
-                pipe.unlink(*self._data_keys(version))
+                pipe.unlink(*self._data.keys(version))
         if wanted:
             pipe.set(pointer, write_versions(wanted))
             pipe.sadd(self._names_key, name)
         else:
             pipe.unlink(pointer, f"{pointer}:clips", f"{pointer}:clipinfo", self.cohort_key(name))
             pipe.srem(self._names_key, name)
-
-    def _write(self, name: str, bank: Bank, number: int) -> Version:
-        """Write the bank's data under keys of its own, which expire unless a transaction keeps them."""
-        version = Version(
-            version=number,
-            data=uuid.uuid4().hex,
-            model=bank.model,
-            speakers=len(bank),
-            size=bank.size,
-            created=bank.created,
-            source=bank.source,
-            has_clips=bank.clips is not None,
-        )
-        columns = {"labels": bank.labels, "counts": bank.counts.tolist(), "seconds": bank.seconds.tolist()}
-        rows = json.dumps(columns, ensure_ascii=False)
-        self.redis.set(self._data_key(version, "rows"), rows, ex=ORPHAN_SECONDS)
-        for part, start in enumerate(range(0, max(1, len(bank)), PART_ROWS)):
-            raw = bank.vectors[start : start + PART_ROWS].tobytes()
-            self.redis.set(self._data_key(version, f"vectors:{part}"), raw, ex=ORPHAN_SECONDS)
-        if bank.clips is not None:
-            keys = write_clips(self.redis, self._pointer_key(name), bank.clips, len(bank))
-            self.redis.set(self._data_key(version, "clips"), json.dumps(keys), ex=ORPHAN_SECONDS)
-        return version
-
-    def _read_vectors(self, version: Version) -> np.ndarray | None:
-        parts: list[Any] = self.redis.mget([key for key in self._data_keys(version) if ":vectors:" in key])
-        if any(part is None for part in parts):
-            return None
-        raw = b"".join(parts) if len(parts) > 1 else parts[0]
-        return np.frombuffer(raw, np.float32).reshape(version.speakers, version.size)
 
     def _find(self, name: str, version: int | None) -> Version:
         kept = self.history(name)
@@ -278,16 +230,6 @@ class BankStore:
         known = [entry.version for entry in kept]
         which = "no version before this one" if version is None else f"no version {version}"
         return NotFound(f"bank {name!r} has {which}; kept are {', '.join(map(str, known))}", kept=known)
-
-    def _data_keys(self, version: Version) -> Iterator[str]:
-        yield self._data_key(version, "rows")
-        for part in range(max(1, -(-version.speakers // PART_ROWS))):
-            yield self._data_key(version, f"vectors:{part}")
-        if version.has_clips:
-            yield self._data_key(version, "clips")
-
-    def _data_key(self, version: Version, what: str) -> str:
-        return f"{self.prefix}bankdata:{version.data}:{what}"
 
     def cohort_key(self, name: str) -> str:
         """Where the name of a bank's cohort is kept; see `asnorm`."""

@@ -27,7 +27,7 @@ from speaker_tasks.audit import SERVICE, AuditLog, audited
 from speaker_tasks.bankjudge import BankJudges
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 from speaker_tasks.jobs import JobStore
-from speaker_tasks.purge import others_with, purge_speaker, rewrite_log
+from speaker_tasks.purge import others_with, purge_bank, purge_speaker, rewrite_log
 from speaker_tasks.settings import Settings
 from speaker_tasks.vectorcache import VectorCache
 
@@ -162,14 +162,12 @@ class BankKeeper:
 
     @audited("deleted")
     def delete(self, name: str) -> tuple[str, ...]:
-        """Remove a bank, all its versions, its thresholds, its snapshot and what the cache knows of its recordings.
+        """Remove a bank with its versions, thresholds, snapshot, reports and remembered vectors; gives warnings.
 
-        Gives warnings. Raises `NotFound`.
+        Raises `NotFound`.
         """
-        clips = self.store.clip_keys(name)
-        self.store.delete(name)
+        purge_bank(self.store, self.cache, self.jobs, name)
         self.judges.forget(name)
-        self.cache.forget(clips)
         return self._warned(lambda snapshots: snapshots.remove(name)) + rewrite_log(self.store.redis)
 
     @audited("took {cohort} as cohort")

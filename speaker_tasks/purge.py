@@ -7,7 +7,7 @@ were enrolled, and with those that a quality gate left out, which only a report 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import redis
@@ -28,28 +28,49 @@ SOMEONE = "someone"
 def purge_speaker(store: BankStore, cache: VectorCache, jobs: JobStore, name: str, label: str) -> set[str]:
     """Take a speaker out of a bank's versions, out of reports and cache; gives the keys of the clips that are gone.
 
-    Raises `NotFound` if no version has the speaker.
+    Earlier versions may have the recordings under another name, before a rename or a merge: they are the speaker's as
+    the newest version that has them says. Raises `NotFound` if neither a version nor a report has the speaker.
     """
     gone: set[str] = set()
-    found = False
 
-    def without(bank: Bank) -> Bank:
-        nonlocal found
-        source = bank.source.replace(label, SOMEONE)
-        if label not in bank.labels:
-            return replace(bank, source=source)
-        found = True
-        rows = {row for row, one in enumerate(bank.labels) if one == label}
-        if bank.clips is not None:
-            pairs = zip(bank.clips.keys, bank.clips.owners, strict=True)
-            gone.update(key for key, owner in pairs if int(owner) in rows)
-        return replace(editing.remove(bank, label), source=source)
+    def plan(versions: Iterator[Bank]) -> Callable[[Bank], Bank]:
+        owners: dict[str, str] = {}
+        for bank in versions:
+            for key, owner in _voices(bank):
+                owners.setdefault(key, owner)
+        gone.update(key for key, owner in owners.items() if owner == label)
+        return lambda bank: replace(editing.without(bank, label, gone), source=bank.source.replace(label, SOMEONE))
 
-    store.rewrite(name, without)
-    if not found:
+    found = any(label in store.get(name, version=one.version).labels for one in store.history(name))
+    if found:
+        store.rewrite(name, plan)
+    reported = jobs.purge(label, gone)
+    cache.forget(gone | reported)
+    if not found and not reported:
         raise NotFound(f"bank {name!r} has no speaker {label!r} in any version", speaker=label)
-    cache.forget(gone | jobs.purge(label, gone))
     return gone
+
+
+def _voices(bank: Bank) -> Iterator[tuple[str, str]]:
+    """The key of each clip, or of each row that came without clips, and the name that the bank has it under."""
+    clips = editing.with_clips(bank).clips
+    if clips is not None:
+        for key, owner in zip(clips.keys, clips.owners, strict=True):
+            yield key, bank.labels[int(owner)]
+
+
+def purge_bank(store: BankStore, cache: VectorCache, jobs: JobStore, name: str) -> None:
+    """Remove a bank with all its versions, the reports of the jobs that filled it, and what the cache knows of both.
+
+    Raises `NotFound`.
+    """
+    clips = set(store.clip_keys(name))
+    store.delete(name)
+    for job in jobs.recent():
+        if job.over and job.about.get("bank") == name:
+            clips.update(entry["clip"] for entry in jobs.report(job.id) if entry.get("clip"))
+            jobs.client.unlink(jobs.report_template.format(id=job.id))
+    cache.forget(clips)
 
 
 def others_with(store: BankStore, name: str, label: str, clips: Iterable[str]) -> list[str]:

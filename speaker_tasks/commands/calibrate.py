@@ -70,12 +70,12 @@ def calibrate(
 def crowd_of(model: str | None, settings: Settings) -> Crowd | None:
     """The crowd of a model's weights; None if it has none, or other weights than the bank's are set up here."""
     from speaker_tasks.embedding import weights
-    from speaker_tasks.tasks.decision import Judge
+    from speaker_tasks.embedding.crowd import Crowd
 
     with suppress(SpeakerTasksError):
         card = weights.load(settings.model, path=settings.weights, data_dir=settings.data_dir).card
         if card.model_id == model:
-            return Judge.of_card(card.details).crowd
+            return Crowd.of_card(card.details)
     return None
 
 

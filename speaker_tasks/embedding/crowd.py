@@ -62,6 +62,11 @@ class Crowd:
     vectors: np.ndarray
 
     @classmethod
+    def of_card(cls, details: Mapping[str, Any]) -> Crowd | None:
+        """The crowd that the card's thresholds (`operating`) were measured with, if they were with one."""
+        return cls.from_dict(details["crowd"]) if details.get("crowd") and details.get("operating") else None
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Crowd:
         """Read what `to_dict` wrote. Raises KeyError, TypeError or ValueError on anything else."""
         stored = np.frombuffer(base64.b64decode(data["vectors"], validate=True), "<f2")

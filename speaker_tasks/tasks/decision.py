@@ -65,7 +65,6 @@ class Judge:
     @classmethod
     def of_card(cls, details: Mapping[str, Any]) -> Judge:
         """The model's own; without a table in the card there is no default threshold."""
-        crowd = details.get("crowd")
         operating = details.get("operating") or {}
         fitted = operating.get("calibration") or details.get("calibration")
         margins = operating.get("margins")
@@ -75,7 +74,7 @@ class Judge:
             "model" if operating else "none",
             OperatingPoints.from_dict(margins) if margins else None,
             float(operating.get("least_speech", LEAST_SPEECH_SECONDS)),
-            crowd=Crowd.from_dict(crowd) if crowd and operating else None,
+            crowd=Crowd.of_card(details),
         )
 
     @classmethod

@@ -9,6 +9,8 @@ from redis import Redis
 
 from banks.bank import Bank
 from banks.store import BankStore
+from banks.version import Version
+from banks.versiondata import VersionData
 from speaker_tasks.audit import AuditLog
 from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.errors import NotFound
@@ -115,6 +117,51 @@ def test_a_purge_reaches_recordings_that_were_left_out_and_those_under_an_earlie
     assert set(keeper.cache.get(["Ann-0-0", "too-noisy", "Bob-1-0"], "vgg")) == {"Bob-1-0"}
 
 
+def test_a_purge_reaches_earlier_versions_under_an_earlier_name_and_no_one_else(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob", "Cy"))
+    keeper.rename("staff", "Ann", "Anna")
+    keeper.merge("staff", "Cy", "Anna")
+    keeper.purge("staff", "Anna")
+    versions = [keeper.store.get("staff", version=one.version, clips=True) for one in keeper.store.history("staff")]
+    assert [bank.labels for bank in versions] == [("Bob",)] * 3
+    assert all({key.partition("-")[0] for key in bank.clips.keys} == {"Bob"} for bank in versions)
+
+
+def test_a_purge_after_a_merge_that_was_taken_back_spares_the_other(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob"))
+    keeper.merge("staff", "Ann", "Bob")
+    keeper.rollback("staff", 1)
+    keeper.purge("staff", "Bob")
+    assert keeper.store.get("staff").labels == ("Ann",)
+    assert all("Bob" not in keeper.store.get("staff", version=n.version).labels for n in keeper.store.history("staff"))
+
+
+def test_who_is_only_in_reports_can_be_purged_and_who_is_nowhere_cannot(keeper: BankKeeper, redis: Redis) -> None:
+    keeper.put_new("staff", make_bank("Ann"))
+    jobs = JobStore(redis, 100)
+    job = jobs.create("enroll")
+    jobs.record(job.id, "1", {"speaker": "Bob", "clip": "too-noisy"}, ok=True)
+    keeper.cache.put("too-noisy", "vgg", unit_vectors(1)[0], Measures())
+    keeper.purge("staff", "Bob")
+    assert not keeper.cache.get(["too-noisy"], "vgg")
+    with pytest.raises(NotFound):
+        keeper.purge("staff", "Bob")
+    assert keeper.store.version("staff") == 1
+
+
+def test_a_deleted_bank_takes_the_reports_of_its_jobs_along(keeper: BankKeeper, redis: Redis) -> None:
+    jobs = JobStore(redis, 100)
+    kept, gone = (jobs.create("enroll", about={"bank": name}) for name in ("guests", "staff"))
+    for job, clip in ((kept, "guest"), (gone, "left-out")):
+        jobs.record(job.id, "1", {"speaker": "Ann", "clip": clip}, ok=True)
+        jobs.finish(job.id, "succeeded", result={})
+        keeper.cache.put(clip, "vgg", unit_vectors(1)[0], Measures())
+    keeper.put_new("staff", make_bank("Ann"))
+    keeper.delete("staff")
+    assert set(keeper.cache.get(["guest", "left-out"], "vgg")) == {"guest"}
+    assert (len(jobs.report(kept.id)), len(jobs.report(gone.id))) == (1, 0)
+
+
 def test_what_is_in_no_bank_is_remembered_no_longer_than_the_report_that_names_its_speaker(redis: Redis) -> None:
     keeper = BankKeeper(redis, Settings(redis_url="redis://x", vector_ttl=1000, job_ttl=10))
     for clip in ("left-out", "enrolled"):
@@ -138,16 +185,18 @@ def test_a_writer_who_comes_second_leaves_no_data_behind(redis: Redis) -> None:
     first, second = BankStore(redis), BankStore(redis)
     first.put("staff", make_bank("a"))
 
-    class Slow(BankStore):
+    class Slow(VersionData):
         """Another writer is done between this one's data and its pointer."""
 
-        def _write(self, name: str, bank: Bank, number: int):  # type: ignore[no-untyped-def]
-            written = super()._write(name, bank, number)
+        def write(self, pointer: str, bank: Bank, number: int) -> Version:
+            written = super().write(pointer, bank, number)
             if number == 2:
-                second.put(name, make_bank("b"))
+                second.put("staff", make_bank("b"))
             return written
 
-    Slow(redis).put("staff", make_bank("c"))
+    slow = BankStore(redis)
+    slow._data = Slow(redis, slow.prefix)
+    slow.put("staff", make_bank("c"))
     kept = {key.decode().split(":")[2] for key in redis.keys("speaker:bankdata:*")}
     assert kept == {version.data for version in first.history("staff")}
     assert len(kept) == 3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from redis import Redis
 
-from banks import store as store_module
+from banks import editing, versiondata
 from banks.bank import Bank, Clips
 from banks.store import BankStore
 from speaker_tasks.errors import Conflict, NotFound, Unusable
@@ -60,7 +61,7 @@ def test_an_empty_bank_can_be_kept(store: BankStore) -> None:
 
 
 def test_large_banks_are_kept_in_parts(store: BankStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PART_ROWS", 3)
+    monkeypatch.setattr(versiondata, "PART_ROWS", 3)
     bank = make_bank(*"abcdefgh")
     store.put("big", bank)
     np.testing.assert_array_equal(store.get("big").vectors, bank.vectors)
@@ -77,7 +78,12 @@ def test_old_versions_stay_up_to_the_number_kept_and_leave_nothing_behind(redis:
     with pytest.raises(NotFound, match="no version 1; kept are 4, 3"):
         store.get("staff", version=1)
     assert len(redis.keys("*bankdata*")) == 2 * 3
-    assert sorted(redis.hkeys("speaker:bank:staff:clips")) == [b"s2-2-0", b"s2-2-1", b"s3-3-0", b"s3-3-1"]
+    assert [key.partition(b"@")[0] for key in sorted(redis.hkeys("speaker:bank:staff:clips"))] == [
+        b"s2-2-0",
+        b"s2-2-1",
+        b"s3-3-0",
+        b"s3-3-1",
+    ]
 
 
 def test_rollback_brings_a_kept_version_back_under_a_new_number(store: BankStore) -> None:
@@ -151,7 +157,7 @@ def test_a_writer_that_dies_before_the_pointer_moves_changes_nothing_and_its_dat
     assert store.get("staff").labels == ("before",)
     lives = sorted(store.redis.ttl(key) for key in store.redis.keys("*bankdata*"))
     assert lives[:2] == [-1, -1]
-    assert all(0 < seconds <= store_module.ORPHAN_SECONDS for seconds in lives[2:])
+    assert all(0 < seconds <= versiondata.ORPHAN_SECONDS for seconds in lives[2:])
 
 
 def test_deleting_a_bank_leaves_nothing_of_it(store: BankStore) -> None:
@@ -172,9 +178,59 @@ def test_a_rewrite_removes_from_every_version(store: BankStore) -> None:
         rows = [row for row, label in enumerate(bank.labels) if label != "b"]
         return Bank(tuple(bank.labels[row] for row in rows), bank.vectors[rows], model=bank.model)
 
-    store.rewrite("staff", without_b)
-    assert [store.get("staff", version=number).labels for number in (1, 2)] == [("a",), ("a",)]
-    assert store.version("staff") == 2
+    shown: list[int] = []
+
+    def plan(versions: Iterator[Bank]) -> Callable[[Bank], Bank]:
+        shown.extend(bank.version for bank in versions)
+        return without_b
+
+    store.rewrite("staff", plan)
+    assert shown == [2, 1]
+    assert [store.get("staff", version=number).labels for number in (1, 3)] == [("a",), ("a",)]
+    assert [one.version for one in store.history("staff")] == [3, 1]
+
+
+def test_a_change_that_began_before_a_rewrite_is_made_again_and_brings_nothing_back(store: BankStore) -> None:
+    store.put("staff", with_clips("Ann", "Bob"))
+
+    def slow_rename(bank: Bank) -> Bank:
+        if "Ann" in bank.labels:
+            store.rewrite("staff", lambda _versions: lambda one: editing.remove(one, "Ann"))
+        return editing.rename(bank, "Bob", "Rob")
+
+    store.update("staff", slow_rename)
+    assert all("Ann" not in store.get("staff", version=one.version).labels for one in store.history("staff"))
+    assert store.get("staff").labels == ("Rob",)
+
+
+def test_a_bank_that_was_built_again_under_another_model_has_that_models_clips(store: BankStore) -> None:
+    older, newer = with_clips("Ann", "Bob"), with_clips("Ann", "Bob", seed=5)
+    store.put("staff", older)
+    store.put("staff", replace(newer, model="compact", clips=replace(newer.clips, keys=older.clips.keys)))
+    found = store.get("staff", clips=True)
+    np.testing.assert_array_equal(found.clips.vectors, newer.clips.vectors)
+    np.testing.assert_array_equal(store.get("staff", version=1, clips=True).clips.vectors, older.clips.vectors)
+    store.update("staff", lambda bank: editing.remove(bank, "Bob"))
+    np.testing.assert_allclose(store.get("staff").vectors[0], newer.vectors[0], atol=1e-6)
+
+
+def test_clips_that_were_written_without_their_model_are_still_read(store: BankStore) -> None:
+    bank = with_clips("Ann", "Bob")
+    store.put("staff", bank)
+    for key in ("speaker:bank:staff:clips", "speaker:bank:staff:clipinfo"):
+        for field, value in store.redis.hgetall(key).items():
+            store.redis.hdel(key, field)
+            store.redis.hset(key, field.partition(b"@")[0], value)
+    np.testing.assert_array_equal(store.get("staff", clips=True).clips.vectors, bank.clips.vectors)
+    store.update("staff", lambda one: editing.remove(one, "Bob"))
+    assert len(store.get("staff", version=1, clips=True).clips) == len(bank.clips)
+    assert set(store.clip_keys("staff")) == set(bank.clips.keys)
+
+
+def test_a_change_that_cannot_be_is_said_as_it_is(store: BankStore) -> None:
+    store.put("staff", with_clips("Ann", "Bob"))
+    with pytest.raises(Conflict, match="merge the two instead"):
+        store.update("staff", lambda bank: editing.rename(bank, "Ann", "Bob"))
 
 
 def test_every_change_moves_the_token(store: BankStore) -> None:
