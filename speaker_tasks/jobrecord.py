@@ -62,6 +62,11 @@ def new_id(now: float) -> str:
     return f"{int(now * 1000):012x}{secrets.token_hex(10)}"
 
 
+def made_at(job_id: str) -> float:
+    """When a job was made, in seconds since 1970, as its id tells."""
+    return int(job_id[:12], 16) / 1000
+
+
 def from_hash(job_id: str, stored: dict[bytes, bytes]) -> JobRecord:
     """The record of a hash in Redis; one that nobody took in time is expired."""
     text = {name.decode(): value for name, value in stored.items()}

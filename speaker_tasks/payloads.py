@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import redis
 
-from speaker_tasks.errors import Malformed, PayloadGone
+from speaker_tasks.errors import Malformed, PayloadGone, TooLarge
 
 _HEADER = struct.Struct("<2sBBI")
 _MAGIC = b"SA"
@@ -24,6 +24,8 @@ _VERSION = 1
 _INT16_SCALE = np.float32(1 / 32768)
 PAYLOAD_PREFIX = "speaker:audio:"
 """How the keys of payloads begin; a path on a worker's disk never does."""
+MOST_BYTES = 512 * 1024**2
+"""What Redis takes in one value, as it is usually set."""
 
 
 class Encoding(IntEnum):
@@ -110,7 +112,9 @@ class RedisAudioStore:
         self.client, self.ttl = client, ttl
 
     def put(self, payload: bytes, *, pipeline: redis.client.Pipeline | None = None) -> str:
-        """Keep the payload; with a pipeline, when the caller executes it."""
+        """Keep the payload; with a pipeline, when the caller executes it. Raises `TooLarge`."""
+        if len(payload) > MOST_BYTES:
+            raise TooLarge(f"{len(payload)} bytes in one piece; Redis takes {MOST_BYTES}", max_bytes=MOST_BYTES)
         key = new_key(payload)
         (self.client if pipeline is None else pipeline).set(key, payload, ex=self.ttl)
         return key

@@ -98,7 +98,7 @@ class Pulse:
             self._watch()
             try:
                 self._beat()
-            except redis.RedisError as error:
+            except (redis.RedisError, SpeakerTasksError) as error:
                 logger.warning("no heartbeat: %s", error)
             if self._ended.wait(self.context.settings.heartbeat_seconds):
                 return
@@ -141,7 +141,8 @@ def touch_running(client: redis.Redis, taken: Sequence[str] = ()) -> None:
     `taken` are the tags of those that its threads took by themselves.
     """
     try:
-        tags = [*taken, *(request.message.delivery_tag for request in list(state.reserved_requests))]
+        held = [*state.reserved_requests, *state.scheduled_requests]  # type: ignore[attr-defined]  # not in the stubs
+        tags = [*taken, *(request.message.delivery_tag for request in held)]
     except RuntimeError:  # the set grew while it was read; the next beat will do
         return
     if tags:

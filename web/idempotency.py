@@ -11,7 +11,8 @@ import orjson
 import redis
 from flask import Request
 
-from speaker_tasks.errors import Conflict, Malformed
+from speaker_tasks.errors import Conflict, Gone, Malformed, NotFound
+from speaker_tasks.jobrecord import made_at
 from speaker_tasks.jobs import JobRecord, JobStore, new_id
 
 HEADER = "Idempotency-Key"
@@ -50,16 +51,40 @@ class Idempotency:
         first = orjson.loads(stored) if stored else mine
         if first["request"] != mine["request"]:
             raise Conflict(f"this {HEADER} was used for another request", job=first["job"])
-        return self._made(first["job"]), False
+        if first["job"] == mine["job"]:  # it was this request's, and the server's answer was lost on its way
+            return make(mine["job"]), True
+        found = self._made(first["job"])
+        if found is not None:
+            return found, False
+        self._release(key, stored)
+        return self.once(request, caller, make)
 
-    def _made(self, job_id: str) -> JobRecord:
-        """The job of a request that may be half way through its submission."""
+    def _made(self, job_id: str) -> JobRecord | None:
+        """The job of a request that may be half way through its submission; None if that died and made none.
+
+        Raises `Gone` for a job that was forgotten.
+        """
         deadline = time.monotonic() + SUBMIT_SECONDS
-        while time.monotonic() < deadline:
-            if self.client.exists(self.jobs.key_template.format(id=job_id)):
-                break
+        while True:
+            try:
+                return self.jobs.get(job_id)
+            except NotFound:
+                if time.time() - made_at(job_id) > self.jobs.ttl:
+                    raise Gone(f"job {job_id!r} has ended long ago and is forgotten", job=job_id) from None
+                if time.monotonic() > deadline:
+                    return None
             time.sleep(0.02)
-        return self.jobs.get(job_id)
+
+    def _release(self, key: str, stored: bytes) -> None:
+        """Forget the key, unless another repetition has it by now."""
+
+        def change(pipe: redis.client.Pipeline) -> None:
+            same = pipe.get(key) == stored
+            pipe.multi()
+            if same:
+                pipe.unlink(key)
+
+        self.client.transaction(change, key)
 
 
 def _fingerprint(request: Request) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +18,9 @@ from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
 
 from speaker_tasks.celery_app import ENROLL_QUEUE
-from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.errors import RedisAway, SpeakerTasksError
 from speaker_tasks.intake import BroughtAudio, Taken
+from speaker_tasks.jobrecord import made_at
 from speaker_tasks.outbox import Message
 from speaker_tasks.payloads import PAYLOAD_PREFIX
 from speaker_tasks.tasks.context import WorkerContext, current
@@ -68,8 +70,8 @@ def do(context: WorkerContext, taken: Taken) -> None:
 
 
 def queued_ms(job_id: str) -> float:
-    """Milliseconds since the job was made: its id begins with that time."""
-    return max(0.0, time.time() * 1000 - int(job_id[:12], 16))
+    """Milliseconds since the job was made."""
+    return max(0.0, 1000 * (time.time() - made_at(job_id)))
 
 
 def _run(
@@ -82,6 +84,10 @@ def _run(
             context.audio.delete(*keys)
             return {"ok": True, "skipped": "the job had ended"}
         result, error = _outcome(context, sources, work)
+        told = None
+        if webhook:  # written down first: what is lost after the job's end is sent again
+            told = Message(f"{job_id}-webhook", WEBHOOK_TASK, ENROLL_QUEUE, {"job_id": job_id, "url": webhook})
+            context.outbox.put(told)
         context.jobs.finish(
             job_id,
             "failed" if error else "succeeded",
@@ -90,9 +96,9 @@ def _run(
             drop=keys,
             tag=taken.parcel.tag if taken else "",
         )
-        if webhook:
-            message = Message(f"{job_id}-webhook", WEBHOOK_TASK, ENROLL_QUEUE, {"job_id": job_id, "url": webhook})
-            context.outbox.send(message)
+        if told is not None:
+            with suppress(RedisAway):
+                context.outbox.publish(told)
     except (redis.ConnectionError, redis.TimeoutError) as away:
         time.sleep(1)
         raise Reject(f"Redis is away: {away}", requeue=True) from away

@@ -39,9 +39,12 @@ def webhook(self: Task, job_id: str, url: str) -> dict[str, Any]:
     if urlsplit(url).hostname not in context.settings.webhook_hosts:
         return {"ok": False, "error": "the host is not on the list"}
     try:
-        body = orjson.dumps({"job": context.jobs.get(job_id).to_dict()})
+        job = context.jobs.get(job_id)
     except SpeakerTasksError as error:
         return {"ok": False, "error": error.to_dict()}
+    if not job.over:
+        return {"ok": False, "error": "the job runs again, and tells when it has ended"}
+    body = orjson.dumps({"job": job.to_dict()})
     try:
         status = _post(url, body, context.settings.webhook_secret)
     except (OSError, ValueError) as error:  # refused, timed out, or answered with an error
