@@ -46,6 +46,7 @@ class JobStore:
     def __init__(self, client: redis.Redis, ttl: int) -> None:
         self.client, self.ttl = client, ttl
         self._start = client.register_script(_START)
+        self._begin_writing = client.register_script(_BEGIN_WRITING)
         self._finish = client.register_script(_FINISH)
         self._record = client.register_script(_RECORD)
         self._keep = client.register_script(_KEEP)
@@ -115,6 +116,10 @@ class JobStore:
         """Mark the job as running; False if it has ended, was canceled or is unknown: then there is nothing to do."""
         return bool(self._start([self._key(job_id)], [time.time()]))
 
+    def begin_writing(self, job_id: str) -> bool:
+        """Say that the job writes what no cancel can take back: from now on none ends it; False if it has ended."""
+        return bool(self._begin_writing([self._key(job_id)]))
+
     def set_total(self, job_id: str, total: int) -> None:
         """Say how many pieces of work the job has."""
         self.client.hset(self._key(job_id), "total", total)
@@ -147,10 +152,10 @@ class JobStore:
         return {key: orjson.loads(entry) for key, entry in zip(keys, stored, strict=True) if entry is not None}
 
     def amend(self, job_id: str, entries: dict[str, dict[str, Any]]) -> None:
-        """Write entries of the report, new or again, without counting them."""
+        """Write entries of the report, new or over the old ones, without counting them."""
         if entries:
-            key = self.report_template.format(id=job_id)
-            self.client.hset(key, mapping={name: orjson.dumps(entry) for name, entry in entries.items()})
+            key, old = self.report_template.format(id=job_id), self.entries(job_id, list(entries))
+            self.client.hset(key, mapping={name: orjson.dumps(old.get(name, {}) | entries[name]) for name in entries})
             self.client.expire(key, self.ttl)
 
     def purge(self, speaker: str, clips: Collection[str]) -> set[str]:
@@ -201,7 +206,7 @@ class JobStore:
         self._keep([self._key(job_id), self.index_key], [job_id])
 
     def cancel(self, job_id: str) -> JobRecord:
-        """Cancel a job that has not ended; one that has stays as it is. Raises `NotFound`."""
+        """Cancel a job; one that has ended, or writes what it found, stays as it is. Raises `NotFound`."""
         self.finish(job_id, "canceled")
         return self.get(job_id)
 
@@ -252,6 +257,13 @@ redis.call('HSETNX', KEYS[1], 'started', ARGV[1])
 return 1
 """
 
+_BEGIN_WRITING = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'queued' and state ~= 'running' then return 0 end
+redis.call('HSET', KEYS[1], 'writing', 1)
+return 1
+"""
+
 _FINISH = """
 if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
 if ARGV[7] ~= '' then
@@ -260,6 +272,7 @@ if ARGV[7] ~= '' then
 end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
+if ARGV[1] == 'canceled' and redis.call('HEXISTS', KEYS[1], 'writing') == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finished', ARGV[2], ARGV[3], ARGV[4])
 local ttl, brief = unpack(redis.call('HMGET', KEYS[1], 'ttl', 'brief'))
 if brief then redis.call('ZREM', ARGV[10], ARGV[11]) end

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 6001
     flower_port: int = 5555
+    flower_host: str = "127.0.0.1"
+    """Where Flower listens. It asks for no password, shows what tasks are given, and can stop workers."""
     wait_seconds: float = Field(default=30.0, ge=0)
     """How long a synchronous request waits before it answers 202 with a job id."""
     web_threads: int = Field(default=16, ge=1)

@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises `ConfigurationError` for settings that cannot work, among them a public address without keys.
     """
     settings = settings or Settings()
+    limits.check(settings)
     app = OpenAPI(
         "web",
         info=docs.INFO,
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     audit.install(app)
     if security.limited(settings, guard):
         limits.install(app, settings)
+    security.enforce(app, guard)
     for blueprint in (legacy.blueprint, health.blueprint, docs.blueprint):
         app.register_blueprint(blueprint)
     for api in (questions.blueprint, jobs.blueprint, banks.blueprint, enrollments.blueprint, fleet.blueprint):

@@ -1,13 +1,18 @@
-"""What the audit log is told of requests: each change of a bank or of the mode, and each that was refused."""
+"""What the audit log is told of requests: each change of a bank or of the mode, and each that was refused.
+
+Who has no key where keys are wanted gets no entry, nor does a page of another site: anyone could push out all others.
+The process's log tells of them.
+"""
 
 from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from web.security import READING, caller, request_id
+from web.security import CHANGING, READING, caller, request_id, turned_away
 from web.shared import services
 
-LEGACY = ("/InitSpeakerFeats", "/ModifyFeatsMode", "/ModifyFeatsCustom")
+LONGEST = 200
+"""Characters that are kept of a request's path, and of a bank's name."""
 
 
 def install(app: Flask) -> None:
@@ -17,11 +22,11 @@ def install(app: Flask) -> None:
 
 def _note(response: Response) -> Response:
     changes = request.path.startswith(("/v1/banks", "/v1/active")) and request.method not in READING
-    if changes or request.path in LEGACY:
+    if (changes or request.path in CHANGING) and not turned_away():
         services().audit.note(
             caller().name,
-            f"{request.method} {request.full_path.rstrip('?')}",
-            str((request.view_args or {}).get("name", "")),
+            f"{request.method} {request.full_path.rstrip('?')}"[:LONGEST],
+            str((request.view_args or {}).get("name", ""))[:LONGEST],
             status=response.status_code,
             request_id=request_id(),
             address=request.remote_addr or "",

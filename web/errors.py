@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import redis
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 2
 """What `Retry-After` says when the error does not know better."""
 DRAIN_FACTOR = 8
-"""A body up to so many times the limit is read to its end and dropped, so that the client gets to see the 413."""
+"""A body up to so many times the limit is read on, for `DRAIN_SECONDS`, so that the client gets to see the 413."""
+DRAIN_SECONDS = 5.0
 DRAIN_CHUNK = 1 << 20
 
 
@@ -52,11 +54,15 @@ def _redis_away(error: Exception) -> Response:
 
 
 def _too_large(error: RequestEntityTooLarge) -> Response:
-    limit = request.max_content_length or 0
-    size = request.content_length
+    limit, size = request.max_content_length or 0, request.content_length
+    told, details = f"the body has {f'{size} bytes' if size else 'more'}; at most {limit} bytes are taken", {}
+    if request.mimetype == "multipart/form-data" and (size or 0) <= limit:
+        fields, parts = request.max_form_memory_size, request.max_form_parts
+        told = f"a text field of the form has more than {fields} bytes, or the form more than {parts} parts"
+        told += "; send recordings as files" if size else f", or it has more than {limit} bytes in all"
+        details = {"field_limit": fields, "parts_limit": parts}
     _drain(limit)
-    got = f"{size} bytes" if size else "more"
-    return answer(TooLarge(f"the body has {got}; at most {limit} bytes are taken", limit=limit, bytes=size))
+    return answer(TooLarge(told, limit=limit, bytes=size, **details))
 
 
 def _drain(limit: int) -> None:
@@ -64,8 +70,11 @@ def _drain(limit: int) -> None:
     stream, left = request.environ["wsgi.input"], DRAIN_FACTOR * limit
     if (request.content_length or 0) > left:
         return
+    if allow := getattr(request.environ.get("gunicorn.socket"), "allow", None):
+        allow(DRAIN_SECONDS)
+    until = time.monotonic() + DRAIN_SECONDS
     try:
-        while left > 0 and (chunk := stream.read(min(left, DRAIN_CHUNK))):
+        while left > 0 and time.monotonic() < until and (chunk := stream.read(min(left, DRAIN_CHUNK))):
             left -= len(chunk)
     except OSError as broken:
         logger.debug("the client went away: %s", broken)

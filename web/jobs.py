@@ -46,6 +46,8 @@ def cancel(path: JobPath) -> Response:
     """Cancel a job that has not ended."""
     found = own(path.job_id)
     canceled = services().client.cancel(found.id)
+    if not canceled.over:
+        raise Conflict(f"job {found.id} writes its bank and can be canceled no more", job=found.id)
     if canceled.state != "canceled":
         raise Conflict(f"job {found.id} has ended: {canceled.state}", job=found.id, state=canceled.state)
     return jsonify({"job": canceled.to_dict()})

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
@@ -25,6 +26,8 @@ LEGACY_SCOPES = {
     "/ModifyFeatsMode": ADMIN,
     "/ModifyFeatsCustom": ADMIN,
 }
+CHANGING = tuple(path for path, scope in LEGACY_SCOPES.items() if scope == ADMIN)
+"""The older paths that change something, also by GET."""
 RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("/v1/identify", (RECOGNIZE,), (RECOGNIZE,)),
     ("/v1/verify", (RECOGNIZE,), (RECOGNIZE,)),
@@ -43,6 +46,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+_ENROLLING = re.compile(r"/v1/banks/[^/]+/(re-)?enrollments")
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 
 
@@ -97,13 +101,26 @@ class Guard:
             raise Forbidden("this service has a public address and no keys: set SPEAKER_API_KEYS")
 
     def _not_from_elsewhere(self) -> None:
-        """A page of another site, open in a browser on this machine, must not change anything here."""
-        if request.method not in READING and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        """A page of another site, open in a browser on this machine, must not change anything here.
+
+        Nor may it read anything by a name of its own that leads to this machine.
+        """
+        changes = request.method not in READING or request.path in CHANGING
+        if changes and request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise Forbidden("a page of another site may not ask a service without keys")
+        if self.settings.open_to_all or is_public(self.settings.host):
+            return
+        given = request.headers.get("Host", "")
+        if given and not is_own_name(given):
+            raise Forbidden(
+                f"a service without keys is asked by an address or as localhost, not as {given[:100]!r}: "
+                "set SPEAKER_API_KEYS, or SPEAKER_OPEN_TO_ALL=true",
+                host=given[:100],
+            )
 
 
 def install(app: Flask, settings: Settings) -> Guard:
-    """Check each request before its view. Raises `ConfigurationError` rather than be open to the world."""
+    """Name the caller of each request. Raises `ConfigurationError` rather than be open to the world."""
     guard = Guard(settings, KeyRing.of(settings))
     if is_public(settings.host) and not guard.keys and not settings.open_to_all:
         raise ConfigurationError(
@@ -114,13 +131,22 @@ def install(app: Flask, settings: Settings) -> Guard:
     def before() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        known = guard.known()
-        g.caller = known or NOBODY
-        guard.check(known)
+        g.known = guard.known()
+        g.caller = g.known or NOBODY
 
     app.before_request(before)
     app.after_request(_dress)
     return guard
+
+
+def enforce(app: Flask, guard: Guard) -> None:
+    """Check each request before its view, but after what counts them: who is refused is counted too."""
+
+    def before() -> None:
+        guard.check(g.known)
+        g.let_in = True
+
+    app.before_request(before)
 
 
 def limited(settings: Settings, guard: Guard) -> bool:
@@ -138,7 +164,7 @@ def needed_scopes(method: str, path: str) -> tuple[str, ...]:
     for beginning, read, change in RULES:
         if path == beginning or path.startswith(beginning + "/"):
             return read if reading else change
-    if path.endswith(("/enrollments", "/re-enrollments")):
+    if method == "POST" and _ENROLLING.fullmatch(path):
         return (ENROLL,)
     return (READ,) if reading else (ADMIN,)
 
@@ -155,6 +181,11 @@ def caller() -> Caller:
     return found
 
 
+def turned_away() -> bool:
+    """Whether the current request was refused before its view, and nobody knows who asked."""
+    return not g.get("let_in") and caller().name == ANYONE.name
+
+
 def request_id() -> str:
     """The current request's id, which is in its answer too."""
     return str(g.get("request_id", ""))
@@ -168,6 +199,18 @@ def is_public(host: str) -> bool:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return True
+
+
+def is_own_name(host: str) -> bool:
+    """Whether a `Host` header names this machine by an address or as localhost: no name that others may redirect."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _dress(response: Response) -> Response:

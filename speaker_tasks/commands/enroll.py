@@ -190,6 +190,9 @@ def follow(client: TaskClient, job: JobRecord, *, quiet: bool = False) -> JobRec
                 progress.update(bar, description=job.state, total=total, completed=job.done + job.failed, left=left)
         except KeyboardInterrupt:
             job = client.cancel(job.id)
+            while not job.over:  # it writes its bank, and will end
+                time.sleep(POLL_SECONDS)
+                job = client.job(job.id)
     return job
 
 

@@ -42,7 +42,7 @@ def flower() -> None:
         argv=[
             "--quiet",
             "flower",
-            f"--address={settings.host}",
+            f"--address={settings.flower_host}",
             f"--port={settings.flower_port}",
             f"--max-tasks={FLOWER_TASKS}",
         ]

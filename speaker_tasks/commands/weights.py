@@ -52,8 +52,12 @@ def export(
     file: Annotated[Path, typer.Argument(help="The weights file to write.")],
     config: Config,
     shared: Shared,
+    mean_with: Annotated[
+        list[Path] | None, typer.Option("--mean-with", help="Earlier legs of the run: the mean of the best of each.")
+    ] = None,
 ) -> None:
     """Write the best weights of a training run with their card: recipe, data, error rates, calibration."""
+    others = mean_with or []
     try:
         from speaker_tasks.embedding.training.export import export_best
         from speaker_tasks.embedding.training.recipe import Recipe
@@ -61,9 +65,10 @@ def export(
         raise ConfigurationError(
             f"{error}; exporting needs what training needs: pip install 'speaker-tasks[training]'"
         ) from error
-    if not (run / "best.npz").is_file():
-        raise NotFound(f"no training run at {run}: it holds no best.npz")
-    card = export_best(run, Recipe.load(config), shared / "speech", file)
+    for one in (run, *others):
+        if not (one / "best.npz").is_file():
+            raise NotFound(f"no training run at {one}: it holds no best.npz")
+    card = export_best(run, Recipe.load(config), shared / "speech", file, others)
     console.print(f"{card.model_id} written to {file}")
 
 

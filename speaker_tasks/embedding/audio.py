@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import soxr
 from speaker_tasks.embedding.features import SAMPLE_RATE
 from speaker_tasks.errors import NotFinite, NotFound, TooLarge, UnsupportedAudio, Unusable, UnusableAudio
 
-__all__ = ["MIN_SECONDS", "SAMPLE_RATE", "check", "decode", "is_silent", "stream"]
+__all__ = ["MIN_SECONDS", "SAMPLE_RATE", "check", "decode", "is_silent", "mono_blocks", "resampled", "stream"]
 
 MIN_SECONDS = 0.4
 """Less speech than this gives no voice; it is also more than what any front end needs."""
@@ -53,13 +54,23 @@ def decode(source: bytes | Path, *, max_seconds: float | None = None) -> np.ndar
 
 
 def stream(source: bytes | Path, *, max_seconds: float | None = None) -> Iterator[np.ndarray]:
-    """What `decode` gives, in blocks of about ten seconds, so that memory stays flat whatever the length."""
+    """What `decode` gives, in blocks of at most ten seconds, so that memory stays flat whatever the length."""
+    return resampled(_blocks(source), max_seconds=max_seconds)
+
+
+def resampled(
+    blocks: Iterable[tuple[int, np.ndarray]], *, max_seconds: float | None = None, what: str = "recording"
+) -> Iterator[np.ndarray]:
+    """Mono blocks, given with their rate, as blocks at 16 kHz.
+
+    Raises TooLarge beyond `max_seconds`, UnusableAudio when there are no samples, NotFinite for NaN or infinity.
+    """
     given = 0
     resampler: soxr.ResampleStream | None = None
-    for rate, block in _blocks(source):
+    for rate, block in blocks:
         given += len(block)
         if max_seconds is not None and given > max_seconds * rate:
-            raise TooLarge(f"the recording is longer than {max_seconds:g} s", max_seconds=max_seconds)
+            raise TooLarge(f"the {what} is longer than {max_seconds:g} s", max_seconds=max_seconds)
         if not np.isfinite(block).all():
             raise NotFinite("the recording holds values that are not finite")
         if rate == SAMPLE_RATE:
@@ -101,6 +112,19 @@ def check(samples: np.ndarray) -> np.ndarray:
     return samples
 
 
+def mono_blocks(file: soundfile.SoundFile, frames: int = sys.maxsize) -> Iterator[tuple[int, np.ndarray]]:
+    """Up to so many frames of an open file from where it stands: mono blocks with their rate.
+
+    A block is the shorter the more channels there are. Raises UnsupportedAudio for a rate of no sound.
+    """
+    rate = file.samplerate
+    _check_rate(rate)
+    size = max(1, rate * BLOCK_SECONDS // file.channels)
+    while frames > 0 and len(block := file.read(min(size, frames), dtype="float32")):
+        frames -= len(block)
+        yield rate, _mono(block)
+
+
 def is_silent(samples: np.ndarray) -> bool:
     """Whether `(T,)` samples hold nothing, digital silence or a constant."""
     return len(samples) == 0 or float(samples.std()) < SILENT_LEVEL
@@ -118,7 +142,7 @@ def _blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(samples), rate * BLOCK_SECONDS):
             yield rate, samples[start : start + rate * BLOCK_SECONDS] * _INT16_SCALE
         return
-    started = False
+    opened = started = False
     for reader in (_soundfile_blocks, _av_blocks):
         try:
             with closing(reader(source)) as blocks:
@@ -126,12 +150,14 @@ def _blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
                     _check_rate(rate)
                     started = True
                     yield rate, block
-            return
+            opened = True
         except _Unreadable as error:
             if started:
                 _logger.warning("a recording is damaged and was read in part: %s", error)
-                return
-    raise UnsupportedAudio("not a recording that can be read (wav, flac, ogg, opus, mp3, m4a, webm and others)")
+        if started:
+            return
+    if not opened:
+        raise UnsupportedAudio("not a recording that can be read (wav, flac, ogg, opus, mp3, m4a, webm and others)")
 
 
 def _plain_wav(data: bytes) -> tuple[int, np.ndarray] | None:
@@ -163,8 +189,7 @@ class _Unreadable(Exception):
 def _soundfile_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            while len(block := file.read(file.samplerate * BLOCK_SECONDS, dtype="float32")):
-                yield file.samplerate, _mono(block)
+            yield from mono_blocks(file)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw file's name
         raise _Unreadable(str(error)) from error
 
@@ -183,9 +208,10 @@ def _av_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
             resampler: av.AudioResampler | None = None
             for frame in container.decode(container.streams.audio[0]):
                 if resampler is None:
-                    resampler = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
+                    # Packed, never planar: PyAV reads past the pointers of eight and more planes.
+                    resampler = av.AudioResampler("flt", frame.layout, frame.sample_rate)
                 for part in resampler.resample(frame):
-                    yield part.sample_rate, _mono(part.to_ndarray().T)
+                    yield part.sample_rate, _mono(part.to_ndarray().reshape(-1, part.layout.nb_channels))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _Unreadable(str(error)) from error
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
-from speaker_tasks.embedding.audio import SAMPLE_RATE, stream
-from speaker_tasks.errors import UnusableAudio
+from speaker_tasks.embedding import audio
+from speaker_tasks.embedding.audio import SAMPLE_RATE
+from speaker_tasks.errors import TooLarge, UnusableAudio
+
+_logger = logging.getLogger(__name__)
 
 
-def read(source: bytes | Path, start: float, end: float | None) -> np.ndarray:
-    """The samples from `start` to `end` seconds (None: to the end), (T,) float32 at 16 kHz.
+def stream(
+    source: bytes | Path, start: float, end: float | None, *, max_seconds: float | None = None
+) -> Iterator[np.ndarray]:
+    """The samples from `start` to `end` seconds (None: to the end), in blocks of float32 at 16 kHz.
 
-    Raises `UnusableAudio` for a part that begins after the recording ends, and what `audio.stream` raises.
+    Raises `TooLarge` for a part beyond `max_seconds`, `UnusableAudio` for one that begins after the recording ends,
+    and what `audio.stream` raises.
     """
-    found = _sought(source, start, end)
-    samples = (
-        found if found is not None else np.concatenate([np.zeros(0, np.float32), *cut(stream(source), start, end)])
-    )
-    if not len(samples):
-        raise UnusableAudio(f"the recording ends before {start:g} s", seconds=0.0)
-    if not np.isfinite(samples).all():
-        return np.concatenate(list(stream(source)))  # raises, with the right words
-    return samples
+    if max_seconds is not None and end is not None and end - start > max_seconds:
+        raise TooLarge(f"the part is longer than {max_seconds:g} s", max_seconds=max_seconds)
+    yield from audio.resampled(_blocks(source, start, end), max_seconds=max_seconds, what="part")
 
 
 def cut(blocks: Iterator[np.ndarray], start: float, end: float | None) -> Iterator[np.ndarray]:
@@ -43,18 +43,31 @@ def cut(blocks: Iterator[np.ndarray], start: float, end: float | None) -> Iterat
             return
 
 
-def _sought(source: bytes | Path, start: float, end: float | None) -> np.ndarray | None:
-    """The part by seeking; None where the format cannot."""
+def _blocks(source: bytes | Path, start: float, end: float | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Mono blocks of the part with their rate: by seeking, or out of the whole where the format cannot."""
+    started = False
     try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            if not file.seekable():
-                return None
-            rate, first = file.samplerate, round(start * file.samplerate)
-            if first >= file.frames:
-                return np.zeros(0, np.float32)
+        for rate, block in _sought(source, start, end):
+            started = True
+            yield rate, block
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+        if started:
+            _logger.warning("a recording is damaged and was read in part: %s", error)
+            return
+        for block in cut(audio.stream(source), start, end):
+            started = True
+            yield SAMPLE_RATE, block
+    if not started:
+        raise UnusableAudio(f"the recording ends before {start:g} s", seconds=0.0)
+
+
+def _sought(source: bytes | Path, start: float, end: float | None) -> Iterator[tuple[int, np.ndarray]]:
+    """The part by seeking; raises what soundfile raises, and `ValueError` where the format cannot."""
+    with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        if not file.seekable() or not file.frames:
+            raise ValueError("no place to seek")
+        first = round(start * file.samplerate)
+        if first < file.frames:
             file.seek(first)
-            count = -1 if end is None else max(0, round(end * rate) - first)
-            block = file.read(count, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError):
-        return None
-    return block if rate == SAMPLE_RATE else soxr.resample(block, rate, SAMPLE_RATE).astype(np.float32)
+            last = file.frames if end is None else round(end * file.samplerate)
+            yield from audio.mono_blocks(file, last - first)

@@ -30,6 +30,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPEAKER_DATA_ROOTS": ":".join(str(root.resolve()) for root in settings.data_roots),
         "SPEAKER_HOST": settings.host,
         "SPEAKER_PORT": str(settings.port),
+        "SPEAKER_FLOWER_HOST": settings.flower_host,
         "SPEAKER_FLOWER_PORT": str(settings.flower_port),
         "PATH": programs + os.pathsep + os.environ.get("PATH", os.defpath),
         "PYTHONUNBUFFERED": "1",
@@ -44,7 +45,7 @@ def web_url(settings: Settings) -> str:
 
 def flower_url(settings: Settings) -> str:
     """Where Flower answers."""
-    return f"http://{_reachable(settings.host)}:{settings.flower_port}"
+    return f"http://{_reachable(settings.flower_host)}:{settings.flower_port}"
 
 
 def _reachable(host: str) -> str:

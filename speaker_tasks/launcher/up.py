@@ -51,7 +51,7 @@ def run_up(settings: Settings, on_ready: Callable[[Settings, dict[str, Any]], No
     with ExitStack() as stack:
         claim = stack.enter_context(Claim(settings.data_dir))
         require_free_port(settings.host, settings.port, "SPEAKER_PORT")
-        require_free_port(settings.host, settings.flower_port, "SPEAKER_FLOWER_PORT")
+        require_free_port(settings.flower_host, settings.flower_port, "SPEAKER_FLOWER_PORT")
         _stop_on_signals()
         settings = with_redis(settings, stack)
         claim.announce(Running(os.getpid(), settings.redis_url or "", web_url(settings), flower_url(settings)))

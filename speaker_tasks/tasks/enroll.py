@@ -41,6 +41,8 @@ CHUNK_TASK = "speaker_tasks.enroll_chunk"
 FINISH_TASK = "speaker_tasks.enroll_finish"
 LOOK_SECONDS = 0.1
 """How often a chunk looks whether it should stand back."""
+STAND_BACK_SECONDS = 0.1
+"""How long it does so."""
 
 Step = Callable[[WorkerContext, str, Any], None]
 
@@ -104,8 +106,10 @@ def enroll_chunk(context: WorkerContext, job_id: str, arguments: dict[str, Any])
         ledger.note(todo.pop(embedded.key), embedded)
     ledger.write()
     if context.jobs.get(job_id).over:
+        _clean(context, job_id, {})  # whoever cleaned before did not know of what this chunk has just written
         return
     if todo:
+        time.sleep(STAND_BACK_SECONDS)
         _send(context, job_id, CHUNK_TASK, chunk=arguments["chunk"])
     elif _all_recorded(context, job_id):
         _send(context, job_id, FINISH_TASK)
@@ -132,6 +136,9 @@ def enroll_finish(context: WorkerContext, job_id: str, _arguments: dict[str, Any
         reasons = dict(Counter(outcome.reason.value for outcome in outcomes.values()))
         names = ", ".join(head.speakers)
         raise Unusable(f"no usable recording of {names}", speakers=list(head.speakers), reasons=reasons)
+    if not request.dry_run and not context.jobs.begin_writing(job_id):
+        _clean(context, job_id, {})
+        return
     version = None if request.dry_run else assemble.write(context.banks, head, clips, model, job_id)
     result = assemble.result(head, list(outcomes.values()), version, model)
     result["warnings"] = judging.warnings(context, request, clips, version)
@@ -204,7 +211,8 @@ class _StandBack:
     """Whether a chunk should stop here: someone waits for a recognition, or the job was canceled."""
 
     def __init__(self, context: WorkerContext, job_id: str) -> None:
-        self._context, self._job_id, self._looked = context, job_id, float("-inf")
+        self._context, self._job_id = context, job_id
+        self._looked = time.monotonic()  # each turn does something, however many wait
 
     def __call__(self) -> bool:
         now = time.monotonic()
@@ -230,7 +238,7 @@ def _clean(context: WorkerContext, job_id: str, arguments: dict[str, Any]) -> No
     source = head.request.source if head is not None else arguments.get("source", {})
     entries = [one.entry for one in plan.all(head)] if head is not None else _unplanned(context, source)
     given = [source[kind] for kind in ("manifest", "archive") if kind in source]
-    uploaded = [entry.path.removeprefix(PAYLOAD) for entry in entries if entry.path.startswith(PAYLOAD)]
+    uploaded = {entry.path.removeprefix(PAYLOAD) for entry in entries if entry.path.startswith(PAYLOAD)}
     context.audio.delete(*uploaded, *given)
     plan.forget()
 

@@ -81,13 +81,15 @@ def _of_path(context: WorkerContext, path: str, options: Options) -> Manifest:
 
 
 def _of_archive(context: WorkerContext, data: bytes) -> Manifest:
-    """Unpack with suspicion, and keep the recordings in Redis, where every worker finds them."""
+    """Unpack with suspicion, and keep each recording once in Redis, where every worker finds it."""
     limits = Limits(total_bytes=context.settings.max_upload_bytes)
     store = RedisAudioStore(context.redis, context.settings.job_ttl)
+    keys: dict[str, str] = {}
 
     def kept(entry: Entry) -> Entry:
-        payload = Audio.of_file(Path(entry.path).read_bytes()).pack()
-        return replace(entry, path=f"{PAYLOAD}{store.put(payload)}")
+        if entry.path not in keys:
+            keys[entry.path] = store.put(Audio.of_file(Path(entry.path).read_bytes()).pack())
+        return replace(entry, path=f"{PAYLOAD}{keys[entry.path]}")
 
     with tempfile.TemporaryDirectory(prefix="enroll-") as temporary:
         top = archive.unpack(data, Path(temporary), limits)

@@ -22,7 +22,7 @@ from speaker_tasks.embedding import audio as sound
 from speaker_tasks.embedding import parts
 from speaker_tasks.embedding.embedder import pool
 from speaker_tasks.embedding.speech import Meter
-from speaker_tasks.errors import Busy, SpeakerTasksError, TooLarge, Unavailable
+from speaker_tasks.errors import Busy, SpeakerTasksError, Unavailable
 from speaker_tasks.payloads import Audio
 from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.vectorcache import CachedVector, Measures
@@ -182,9 +182,7 @@ class Run:
         if entry.start is None and entry.end is None:
             yield from sound.stream(source, max_seconds=longest)
             return
-        if entry.end is not None and entry.end - (entry.start or 0) > longest:
-            raise TooLarge(f"the part is longer than {longest:g} s", max_seconds=longest)
-        yield parts.read(source, entry.start or 0.0, entry.end)
+        yield from parts.stream(source, entry.start or 0.0, entry.end, max_seconds=longest)
 
     def _submit(self) -> None:
         if not self._gathered:

@@ -129,7 +129,8 @@ def test_cancel_stops_within_a_chunk_and_a_second_run_is_served_from_memory(
     job = start(client, recordings)
     under_way(client, job)
     assert client.cancel(job.id).state == "canceled"
-    wait_for("the chunks to be dropped", lambda: not client.redis.exists(f"speaker:enroll:{job.id}"), 20)
+    of_job = [f"speaker:enroll:{job.id}", f"speaker:enroll:{job.id}:vectors"]
+    wait_for("the chunks to be dropped", lambda: not client.redis.exists(*of_job), 20)
     assert client.job(job.id).done < SPEAKERS * EACH
     assert BankStore(client.redis).names() == []
 
@@ -142,6 +143,8 @@ def test_cancel_stops_within_a_chunk_and_a_second_run_is_served_from_memory(
     took = [first.finished - first.started, second.finished - second.started]
     print(f"\n{SPEAKERS * EACH} recordings: {took[0]:.1f} s, then {took[1]:.2f} s from memory")
     assert took[1] < 3, "the network is not asked again"
+    assert not client.redis.exists(*of_job), "a chunk that ran on has left no voices"
+    assert not client.redis.keys("speaker:audio:*")
     store = BankStore(client.redis)
     np.testing.assert_array_equal(store.get("staff").vectors, store.get("again").vectors)
 

@@ -34,10 +34,13 @@ PAIR_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Seconds of speech of the recordings that are compared two by two, beside the whole recordings."""
 
 
-def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.Card:
-    """Write the run's best weights with what is known of them; gives the card."""
-    with np.load(run / "best.npz", allow_pickle=False) as stored:
-        tensors = {key: stored[key] for key in stored.files}
+def export_best(run: Path, recipe: Recipe, speech: Path, path: Path, others: Sequence[Path] = ()) -> weights.Card:
+    """Write the run's best weights with what is known of them; gives the card.
+
+    With `others`, earlier legs of the same run, it is the mean of the best of each (Izmailov et al., arXiv 1803.05407).
+    """
+    legs = [_best(one) for one in (run, *others)]
+    tensors = {key: np.asarray(sum(leg[key] for leg in legs) / len(legs)) for key in legs[0]}
     config = CONFIGS[recipe.network]
     details: dict[str, Any] = {
         "training": {
@@ -45,6 +48,7 @@ def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.
             "teacher": TEACHER,
             "data": _data(speech),
             "curve": json.loads((run / "curve.json").read_text())["curve"],
+            "mean_of": len(legs),
         }
     }
     weights.write(path, config, tensors, details=details, dtype=np.float16)
@@ -52,6 +56,11 @@ def export_best(run: Path, recipe: Recipe, speech: Path, path: Path) -> weights.
     crowd = gather(embedder, speech)
     details |= {"crowd": crowd.to_dict(), **measure(embedder, speech, crowd)}
     return weights.write(path, config, tensors, details=details, dtype=np.float16)
+
+
+def _best(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / "best.npz", allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
 
 
 def gather(embedder: Embedder, speech: Path) -> Crowd:

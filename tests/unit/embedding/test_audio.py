@@ -37,13 +37,14 @@ def recording(
     return file.getvalue()
 
 
-def recording_by_av(container: str, codec: str, rate: int) -> bytes:
+def recording_by_av(container: str, codec: str, rate: int, layout: str = "mono") -> bytes:
     """The same tone in a container that only PyAV writes."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate, layout="mono")
+        stream = output.add_stream(codec, rate=rate, layout=layout)
         sound = (0.3 * np.sin(2 * np.pi * 440 * np.arange(round(SECONDS * rate)) / rate)).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
+        packed = np.repeat(sound, av.AudioLayout(layout).nb_channels)[None]
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate = rate
         resampler = av.AudioResampler(stream.format, stream.layout, rate, frame_size=stream.frame_size or 960)
         for part in [*resampler.resample(frame), *resampler.resample(None), None]:
@@ -71,6 +72,7 @@ FORMATS = {
     "mp3": recording("MP3", rate=44_100),
     "aiff": recording("AIFF"),
     "m4a": recording_by_av("ipod", "aac", 44_100),
+    "m4a of 8 channels": recording_by_av("ipod", "aac", 48_000, "7.1"),
     "webm": recording_by_av("webm", "libopus", 48_000),
 }
 
@@ -156,6 +158,22 @@ def test_playlists_that_name_other_files_are_not_followed(tmp_path: Path) -> Non
 def test_a_file_without_samples_says_so() -> None:
     with pytest.raises(UnusableAudio, match="no samples"):
         audio.decode(recording(sound=np.zeros(0, np.float32)))
+
+
+@pytest.mark.parametrize("kind", ["wav 16", "wav of 8 channels", "wav at 192 kHz"])
+def test_a_wav_of_a_recorder_that_was_killed_is_read_to_its_end(kind: str, tmp_path: Path) -> None:
+    content = bytearray(FORMATS[kind])
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = bytes(4)
+    np.testing.assert_allclose(audio.decode(bytes(content)), audio.decode(FORMATS[kind]), atol=1e-4)
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_array_equal(audio.decode(tmp_path / "a.wav"), audio.decode(bytes(content)))
+
+
+def test_many_channels_come_in_shorter_blocks() -> None:
+    seconds = [len(block) / audio.SAMPLE_RATE for block in audio.stream(recording(sound=voice(30.0), channels=16))]
+    assert max(seconds) < 1
+    assert sum(seconds) == pytest.approx(30.0)
 
 
 def test_a_video_without_sound_is_unsupported() -> None:

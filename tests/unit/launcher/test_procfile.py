@@ -37,7 +37,7 @@ def test_the_children_read_back_the_settings_of_the_launcher(monkeypatch: pytest
 
 def test_urls_that_are_shown_can_be_opened() -> None:
     assert web_url(Settings(host="0.0.0.0", port=6001)) == "http://127.0.0.1:6001"
-    assert flower_url(Settings(host="::1", flower_port=5555)) == "http://[::1]:5555"
+    assert flower_url(Settings(host="0.0.0.0", flower_host="::1", flower_port=5555)) == "http://[::1]:5555"
 
 
 def test_a_port_that_another_program_has_is_named_with_the_setting_to_change() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 
 from speaker_tasks.errors import Busy, Gone, ModelMismatch
@@ -43,6 +45,17 @@ def test_a_body_over_the_limit_is_not_read(client: FlaskClient) -> None:
     answer = client.post("/speaker", data=b"x" * 100_001)
     assert answer.status_code == 413
     assert answer.get_json()["error"]["details"]["limit"] == 100_000
+
+
+def test_a_form_with_a_long_text_field_is_told_of_the_field(app: Flask) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = 10_000_000
+    app.add_url_rule("/form", "form", lambda: str(request.form), methods=["POST"])
+    form = {"audio": "x" * 700_000, "more": (BytesIO(b"x"), "x.ogg")}
+    answer = app.test_client().post("/form", data=form)
+    assert answer.status_code == 413
+    error = answer.get_json()["error"]
+    assert "a text field of the form has more than 500000 bytes" in error["message"]
+    assert error["details"]["field_limit"] == 500_000
 
 
 def test_errors_keep_their_status_code_and_details(app: Flask, client: FlaskClient) -> None:
