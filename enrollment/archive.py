@@ -14,11 +14,13 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from enrollment.encodings import decoded
+from enrollment.folder import is_session
 from speaker_tasks.errors import TooLarge, Unusable
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -54,16 +56,17 @@ class ArchiveRefused(Unusable):
     code = "archive_refused"
 
 
-def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> Path:
+def unpack(data: bytes, folder: Path, limits: Limits | None = None, *, encoding: str | None = None) -> Path:
     """Unpack a zip or tar archive into an empty folder; gives the folder that holds the speakers' folders.
 
-    That is the archive's only folder if all lies in one. Raises `ArchiveRefused`, `TooLarge`; the folder may then hold
-    a part of it, which the caller deletes.
+    That is the archive's only folder if all lies in one, unless it is a speaker's own with a folder a session.
+    `encoding` is of names in a zip archive that are not marked as UTF-8. Raises `ArchiveRefused`, `TooLarge`, and
+    `Unusable` for names of unclear encoding; the folder may then hold a part of it, which the caller deletes.
     """
     limits = limits or Limits()
     left = min(limits.total_bytes, int(limits.ratio * max(len(data), 4096)))
     try:
-        for name, source in _members(data, limits, left):
+        for name, source in _members(data, limits, left, encoding):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
@@ -77,28 +80,28 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> Path:
     return _top(folder)
 
 
-def _members(data: bytes, limits: Limits, most: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+def _members(data: bytes, limits: Limits, most: int, encoding: str | None) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     if zipfile.is_zipfile(io.BytesIO(data)):
-        yield from _zip(data, limits, most)
+        yield from _zip(data, limits, most, encoding)
     else:
         yield from _tar(data, limits, most)
 
 
-def _zip(data: bytes, limits: Limits, most: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+def _zip(data: bytes, limits: Limits, most: int, encoding: str | None) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         _check_count(len(members), limits)
         claimed = sum(member.file_size for member in members)
         if claimed > most:
             raise TooLarge(f"the archive unpacks to {claimed} bytes; {most} are allowed", bytes=claimed)
-        for member in members:
+        for member, name in zip(members, _zip_names(members, encoding), strict=True):
             if member.flag_bits & ENCRYPTED_FLAG:
                 raise ArchiveRefused("the archive is encrypted")
             mode = member.external_attr >> 16
             if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
-                raise ArchiveRefused(f"the archive holds a link or a device: {member.filename!r}")
+                raise ArchiveRefused(f"the archive holds a link or a device: {name!r}")
             with archive.open(member) as file:
-                yield _checked(_zip_name(member)), file
+                yield _checked(name), file
 
 
 def _tar(data: bytes, limits: Limits, most: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
@@ -150,17 +153,12 @@ def _checked(name: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def _zip_name(member: zipfile.ZipInfo) -> str:
-    """The name; those without the UTF-8 mark are often UTF-8 all the same, or GBK from Windows in China."""
-    if member.flag_bits & UTF8_FLAG:
-        return member.filename
-    raw = member.filename.encode("cp437", "replace")
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return member.filename
+def _zip_names(members: Sequence[zipfile.ZipInfo], encoding: str | None) -> list[str]:
+    """The names; those without the UTF-8 mark are often UTF-8 all the same, or of Windows in Taiwan or China."""
+    unmarked = [member for member in members if not member.flag_bits & UTF8_FLAG]
+    raw = [member.filename.encode("cp437", "replace") for member in unmarked]
+    read = iter(decoded(raw, "a name in the archive", encoding))
+    return [member.filename if member.flag_bits & UTF8_FLAG else next(read) for member in members]
 
 
 def _copy(source: IO[bytes], target: IO[bytes], left: int, name: object) -> int:
@@ -179,7 +177,18 @@ def _check_count(count: int, limits: Limits) -> None:
 
 def _top(folder: Path) -> Path:
     while True:
-        found = [item for item in folder.iterdir() if not item.name.startswith(".") and item.name != "__MACOSX"]
-        if len(found) != 1 or not found[0].is_dir() or not any(item.is_dir() for item in found[0].iterdir()):
+        found = _folders_and_files(folder)
+        inner = _folders_and_files(found[0]) if len(found) == 1 and found[0].is_dir() else []
+        if not any(item.is_dir() for item in inner) or _are_sessions(inner):
             return folder
         folder = found[0]
+
+
+def _folders_and_files(folder: Path) -> list[Path]:
+    return [item for item in folder.iterdir() if not item.name.startswith(".") and item.name != "__MACOSX"]
+
+
+def _are_sessions(items: Sequence[Path]) -> bool:
+    """Whether all the folders are a speaker's own: days or numbered sessions, with nothing but recordings in them."""
+    folders = [item for item in items if item.is_dir()]
+    return all(is_session(one.name) and not any(below.is_dir() for below in _folders_and_files(one)) for one in folders)

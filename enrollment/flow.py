@@ -94,9 +94,12 @@ class SpeakerEnroll:
         return _means(manifest.speakers, voices, self._embedder.model_id, report)
 
     def _voices(self, entries: Iterable[Entry]) -> Iterator[tuple[Outcome, Voice | None]]:
+        path, whole = "", np.zeros(0, np.float32)
         for entry in entries:
             try:
-                samples = self._decode(Path(entry.path))
+                if entry.path != path:  # the parts of a recording stand together
+                    whole, path = self._decode(Path(entry.path)), entry.path
+                samples = _part(whole, entry, self._rate)
                 vector = self._embedder.embed(samples)
             except SpeakerTasksError as error:
                 yield Outcome(entry.speaker, entry.path, reason_of(error), error.message, entry.row), None
@@ -104,6 +107,12 @@ class SpeakerEnroll:
             seconds = len(samples) / self._rate
             outcome = Outcome(entry.speaker, entry.path, Reason.ENROLLED, row=entry.row, seconds=seconds)
             yield outcome, Voice(entry.speaker, vector, seconds)
+
+
+def _part(samples: np.ndarray, entry: Entry, rate: int) -> np.ndarray:
+    """What the entry names of a recording's samples (T,): from its start to its end, by default all."""
+    first, last = (None if at is None else round(at * rate) for at in (entry.start, entry.end))
+    return samples[first:last]
 
 
 def refuse_empty(manifest: Manifest, report: Report) -> None:

@@ -6,6 +6,7 @@ Recordings that lie in the folder itself belong to the speakers that an RTTM fil
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".
 RTTM_SUFFIX = ".rttm"
 HIDDEN_NAMES = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"})
 """Left by file managers and archivers; hidden like names with a leading dot."""
+_SESSION = re.compile(
+    r"(19|20)\d\d([-_. ])(0?[1-9]|1[0-2])(\2([0-2]?\d|3[01]))?|((19|20)\d\d年)?(0?[1-9]|1[0-2])月([0-3]?\d[日号號])?"
+    r"|(session|sess|day|take|part)[-_ ]?\d+|第.{1,3}[天次場场節节]",
+    re.IGNORECASE,
+)
 
 
 def scan(root: Path | str) -> Manifest:
@@ -53,10 +59,17 @@ def scan(root: Path | str) -> Manifest:
             _claim(folders, speaker, item.name)
     if not folders and not meetings:
         raise Unusable(f"{top} has no folder with a speaker's recordings; one sub-folder a speaker is wanted")
+    if folders and all(map(is_session, folders)):
+        skipped.append(_sessions(top, list(folders)))
     for speaker, name in folders.items():
         for found in _below(top, top / name, speaker):
             (entries if isinstance(found, Entry) else skipped).append(found)  # type: ignore[arg-type]
     return Manifest.of(entries, skipped, folders)
+
+
+def is_session(name: str) -> bool:
+    """Whether a folder is called after a day or a numbered session, as nobody is; bare numbers may be speakers."""
+    return _SESSION.fullmatch(name.strip()) is not None
 
 
 def _claim(folders: dict[str, str], speaker: str, name: str) -> None:
@@ -68,6 +81,12 @@ def _claim(folders: dict[str, str], speaker: str, name: str) -> None:
             folders=[first, second],
         )
     folders[speaker] = name
+
+
+def _sessions(top: Path, names: list[str]) -> Outcome:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    message = f"taken for speakers: {shown}; if these are days or sessions, put them into a folder for each speaker"
+    return Outcome("", _shown(str(top)), Reason.MISPLACED, message, names[0])
 
 
 def _of_meetings(items: list[os.DirEntry[str]], top: Path) -> tuple[list[Entry], list[Outcome], set[str]]:

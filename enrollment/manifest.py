@@ -85,11 +85,16 @@ def clean_name(name: str) -> str:
 
 def clean_cell(value: object) -> str:
     """A cell of a sheet as text: whole numbers without a point, usual width, no stray spaces; "" if empty."""
+    return " ".join(unicodedata.normalize("NFC", narrow(cell_text(value))).split())
+
+
+def cell_text(value: object) -> str:
+    """A cell of a sheet as it was typed: whole numbers without a point, no spaces round it; "" if empty."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return " ".join(unicodedata.normalize("NFC", narrow(str(value))).split())
+    return str(value).strip()
 
 
 def bad_name(row: str, error: Unusable) -> Outcome:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from enrollment import archive, dictionary, folder, table, workbook
+from enrollment.encodings import codec
 from enrollment.manifest import Manifest
 from enrollment.places import is_url, scan_url
 from enrollment.workbook import Layout
@@ -24,10 +25,12 @@ class Options:
     skip_sheets: tuple[str, ...] = ()
     skip_last: int = 2
     pattern: str = workbook.PATTERN
+    encoding: str | None = None
+    """Of a table, such as `cp950`. Default: UTF-8, Big5 or GB 18030, as it tells."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Options:
-        """Options that came as JSON. Raises `Malformed` for unknown names and wrong types."""
+        """Options that came as JSON. Raises `Malformed` for unknown names, encodings and wrong types."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
@@ -42,6 +45,8 @@ class Options:
         given = {name: value for name, value in data.items() if value is not None}
         if "skip_sheets" in given:
             given["skip_sheets"] = tuple(str(name) for name in given["skip_sheets"])
+        if "encoding" in given:
+            given["encoding"] = codec(given["encoding"])
         return cls(**given)
 
     @property
@@ -67,7 +72,7 @@ def read(source: str, options: Options | None = None) -> Manifest:
     if suffix == ".json":
         return dictionary.read(path, root=options.root)
     if suffix in (".csv", ".tsv"):
-        return table.read(path, root=options.root)
+        return table.read(path, root=options.root, encoding=options.encoding)
     if not path.exists():
         raise NotFound(f"there is no {path}", path=str(path))
     if path.name.lower().endswith(archive.SUFFIXES):

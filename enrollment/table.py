@@ -8,20 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from enrollment.dictionary import placed
+from enrollment.encodings import decoded
 from enrollment.manifest import Entry, Manifest, clean_cell, clean_name
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import NotFound, Unusable
 
 SPEAKER, PATH, START, END = "speaker", "path", "start", "end"
+FAULTS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"})
+"""What Excel writes for formulas that failed."""
 
 
-def read(path: Path, *, root: Path | str | None = None) -> Manifest:
+def read(path: Path, *, root: Path | str | None = None, encoding: str | None = None) -> Manifest:
     """The manifest of a table with the columns `speaker` and `path`, and perhaps `start` and `end`.
 
-    Separated by commas, semicolons or tabs; UTF-8, or GB 18030 as Excel writes it in China. Relative paths start from
-    `root`, by default the file's own folder. Raises `NotFound`, `Unusable`.
+    Separated by commas, semicolons or tabs; UTF-8, or Big5 or GB 18030 as Excel writes it in Taiwan and China, if no
+    `encoding` is given. Relative paths start from `root`, by default the file's own folder. Raises `NotFound`,
+    `Unusable`, `Malformed`.
     """
-    lines = _text(path).splitlines()
+    lines = _text(path, encoding).splitlines()
     if not lines:
         raise Unusable(f"{path.name} is empty")
     separator = max(",;\t", key=lines[0].count)
@@ -57,6 +61,9 @@ def _rows(reader: Iterator[list[str]], header: list[str], root: str) -> Iterator
         if not any(row.values()):
             continue
         where, path = f"line {number}", dict(zip(header, cells, strict=False)).get(PATH, "").strip()
+        if fault := FAULTS.intersection((row.get(SPEAKER, ""), path)):
+            yield Outcome("", path, Reason.BAD_ROW, f"a cell holds the error {', '.join(fault)}", where)
+            continue
         try:
             speaker = clean_name(row.get(SPEAKER, ""))
         except Unusable as error:
@@ -76,16 +83,11 @@ def _rows(reader: Iterator[list[str]], header: list[str], root: str) -> Iterator
         yield Entry(speaker, placed(path, root), start, end, where)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, encoding: str | None) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}", path=str(path)) from None
     except OSError as error:
         raise Unusable(f"{path.name} cannot be read: {error.strerror}") from None
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise Unusable(f"{path.name} is neither UTF-8 nor GB 18030 text")
+    return decoded([data], path.name, encoding)[0].removeprefix("\ufeff")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enrollment.manifest import Entry, Manifest, clean_cell, clean_name
+from enrollment.manifest import Entry, Manifest, cell_text, clean_cell, clean_name
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import Malformed, NotFound, TooLarge, Unusable
 
@@ -45,6 +45,10 @@ class Layout:
             raise Malformed(f"the path pattern takes {{root}}, {{sheet}} and {{recording}}; got {self.pattern!r}")
         if self.skip_last < 0:
             raise Malformed(f"the number of sheets to skip at the end is {self.skip_last}")
+
+
+class Fault(str):
+    """What a cell holds whose formula failed, such as `#N/A`."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,16 @@ def _rows(sheet: Sheet, layout: Layout, root: str) -> Iterator[Entry | Outcome]:
         if not any(clean_cell(cell) for cell in row):
             continue
         where = f"sheet {sheet.name!r}, row {number}"
-        recording, speaker = _cell(row, recording_column), _cell(row, speaker_column)
+        cells = [row[column] if column < len(row) else None for column in (recording_column, speaker_column)]
+        recording, speaker = (clean_cell(cell) for cell in cells)
+        fault = next((cell for cell in cells if isinstance(cell, Fault)), None)
+        if fault is not None:
+            yield Outcome(speaker, recording, Reason.BAD_ROW, f"a cell holds the error {fault}", where)
+            continue
+        written = recording if "://" in root + layout.pattern else cell_text(cells[0])
         places = [
-            layout.pattern.format(root=root, sheet=name, recording=_without_ending(recording))
+            layout.pattern.format(root=root, sheet=name, recording=_without_ending(one))
+            for one in dict.fromkeys((written, recording))
             for name in dict.fromkeys((sheet.name, sheet.name.strip()))
         ]
         yield _entry(recording, speaker, where, places)
@@ -125,10 +136,6 @@ def _column(header: Sequence[Any], column: int | str, sheet: str) -> int | Outco
     return Outcome("", "", Reason.BAD_ROW, message, f"sheet {sheet!r}, row 1")
 
 
-def _cell(row: Sequence[Any], column: int) -> str:
-    return clean_cell(row[column]) if column < len(row) else ""
-
-
 def _data_sheets(sheets: Sequence[Sheet], layout: Layout, path: Path) -> list[Sheet]:
     kept = sheets[: len(sheets) - layout.skip_last] if layout.skip_last else sheets
     wanted = {clean_cell(name) for name in layout.skip_sheets}
@@ -164,7 +171,8 @@ def _xlsx(path: Path) -> list[Sheet]:
 
 
 def _xlsx_sheet(sheet: Any) -> Sheet:
-    rows = [list(row) for row in sheet.iter_rows(max_row=min(sheet.max_row or 1, MAX_ROWS), values_only=True)]
+    cells = sheet.iter_rows(max_row=min(sheet.max_row or 1, MAX_ROWS))
+    rows = [[Fault(str(one.value)) if one.data_type == "e" else one.value for one in row] for row in cells]
     for merged in sheet.merged_cells.ranges:
         _fill(rows, merged.min_row - 1, merged.max_row, merged.min_col - 1, merged.max_col)
     return Sheet(sheet.title, tuple(tuple(row) for row in rows))
@@ -181,7 +189,15 @@ def _xls(path: Path) -> list[Sheet]:
 
 
 def _xls_sheet(sheet: Any) -> Sheet:
-    rows = [sheet.row_values(number) for number in range(min(sheet.nrows, MAX_ROWS))]
+    from xlrd import XL_CELL_ERROR, error_text_from_code
+
+    rows = [
+        [
+            Fault(error_text_from_code.get(one.value, "#?")) if one.ctype == XL_CELL_ERROR else one.value
+            for one in sheet.row(at)
+        ]
+        for at in range(min(sheet.nrows, MAX_ROWS))
+    ]
     for first_row, last_row, first_column, last_column in sheet.merged_cells:
         _fill(rows, first_row, last_row, first_column, last_column)
     return Sheet(sheet.name, tuple(tuple(row) for row in rows))

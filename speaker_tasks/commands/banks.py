@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speaker_tasks.commands.edge import connected_settings, console, grid, who
+from speaker_tasks.commands.outputs import check_writable, written
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict
 
@@ -83,7 +84,9 @@ def export_npz(
     as_json: AsJson = False,
 ) -> None:
     """Write a bank to an npz file that the first server's readers read too."""
-    _keeper().export_npz(name, path, version)
+    check_writable(path)
+    with written(path):
+        _keeper().export_npz(name, path, version)
     _saved(name, str(path), as_json)
 
 

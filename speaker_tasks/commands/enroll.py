@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from speaker_tasks.commands.edge import connected_settings, console, grid, who
+from speaker_tasks.commands.outputs import check_writable, write_bank, write_report, written
 from speaker_tasks.commands.service import AsJson, show_json
 from speaker_tasks.errors import Conflict, SpeakerTasksError, TooLarge, Unusable
 
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 SHOWN_ROWS = 20
 """Recordings that were left out which are printed; the rest is in the report file."""
+
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Of a CSV table, or of a zip archive's names, that are not UTF-8: cp950 (Big5), gb18030 (GBK)."),
+]
 
 
 class Mode(StrEnum):
@@ -56,6 +64,7 @@ def enroll(
     skip_sheet: Annotated[list[str] | None, typer.Option(help="Workbook: a sheet that holds no data.")] = None,
     skip_last: Annotated[int, typer.Option(help="Workbook: how many sheets at the end hold no data.")] = 2,
     pattern: Annotated[str | None, typer.Option(help="Workbook: where a recording lies.")] = None,
+    encoding: Encoding = None,
     upload: Annotated[
         bool | None,
         typer.Option(
@@ -69,6 +78,8 @@ def enroll(
     """Enroll speakers into a bank, as a job on the queue."""
     from speaker_tasks.client import TaskClient
 
+    for path in filter(None, (report, save)):
+        check_writable(path)
     client = TaskClient(connected_settings(), who=who())
     options = _options(
         root=root,
@@ -77,6 +88,7 @@ def enroll(
         skip_sheet=skip_sheet or [],
         skip_last=skip_last,
         pattern=pattern,
+        encoding=encoding,
     )
     arguments = {"mode": mode.value, "dry_run": dry_run, "force": force}
     job = submit(client, source, bank=bank, options=options, upload=upload, **arguments)
@@ -84,16 +96,18 @@ def enroll(
         console.print("[yellow]no worker is alive yet; the job waits for one[/]")
     ended = follow(client, job, quiet=as_json)
     entries = client.long_jobs.report(job.id)
-    if report is not None:
-        _write_report(report, entries)
     if as_json:
         show_json(ended.to_dict())
     else:
         _print_summary(ended, entries)
-    if ended.state in ("succeeded", "partial") and save is not None and not dry_run:
-        _save(client, bank, save)
-        if not as_json:
-            console.print(f"saved to {save}", soft_wrap=True)
+    try:
+        if report is not None:
+            write_report(report, entries)
+    finally:
+        if ended.state in ("succeeded", "partial") and save is not None and not dry_run:
+            write_bank(client.redis, bank, save)
+            if not as_json:
+                console.print(f"saved to {save}", soft_wrap=True)
     refuse(ended)
 
 
@@ -107,11 +121,13 @@ def dictionary(
     skip_sheet: Annotated[list[str] | None, typer.Option(help="A sheet that holds no data.")] = None,
     skip_last: Annotated[int, typer.Option(help="How many sheets at the end hold no data.")] = 2,
     pattern: Annotated[str | None, typer.Option(help="Where a recording lies.")] = None,
+    encoding: Encoding = None,
 ) -> None:
     """Write the JSON dictionary of a workbook: each speaker with its recordings."""
     from enrollment import dictionary as writer
     from enrollment import sources
 
+    check_writable(path)
     options = _options(
         root=root,
         recording=recording,
@@ -119,9 +135,11 @@ def dictionary(
         skip_sheet=skip_sheet or [],
         skip_last=skip_last,
         pattern=pattern,
+        encoding=encoding,
     )
     manifest = sources.read(str(workbook), sources.Options.from_dict(options))
-    writer.write(manifest, path)
+    with written(path):
+        writer.write(manifest, path)
     _print_left_out([outcome.to_dict() for outcome in manifest.skipped])
     console.print(f"{len(manifest.speakers)} speakers, {len(manifest.entries)} recordings: {path}", soft_wrap=True)
 
@@ -138,17 +156,32 @@ def submit(
         about = {"bank": name, "source": source}
         return client.enroll(about, bank=name, source={"path": source}, options=options, **arguments)
     path = Path(source).absolute()
+    packed = path.is_file() and path.name.lower().endswith(archive.SUFFIXES)
     if upload is None:
-        upload = not _readable(path, client)
+        upload = not _readable(path, client) or (packed and "encoding" in options)
     if not upload:
         about = {"bank": name, "source": str(path)}
         return client.enroll(about, bank=name, source={"path": str(path)}, options=options, **arguments)
-    if path.is_file() and path.name.lower().endswith(archive.SUFFIXES):
+    if packed:
         _check_size(path.stat().st_size, client)
+        if "encoding" in options:
+            return _submit_unpacked(client, path, options["encoding"], bank=name, **arguments)
         key = client.keep(path.read_bytes())
         return client.enroll({"bank": name, "source": path.name}, bank=name, source={"archive": key}, **arguments)
     manifest = _uploaded(client, sources.read(str(path), sources.Options.from_dict(options)))
     return client.enroll_manifest(manifest.to_dict(), bank=name, **arguments)
+
+
+def _submit_unpacked(client: TaskClient, path: Path, encoding: str, **arguments: Any) -> JobRecord:
+    """Unpack an archive here, where the encoding of its names is known, and send the recordings."""
+    from enrollment import archive, folder
+
+    limits = archive.Limits(total_bytes=client.settings.max_upload_bytes)
+    with tempfile.TemporaryDirectory(prefix="enroll-") as temporary:
+        top = archive.unpack(path.read_bytes(), Path(temporary), limits, encoding=encoding)
+        manifest = _uploaded(client, folder.scan(top))
+    manifest = replace(manifest, skipped=tuple(replace(one, path=one.row) for one in manifest.skipped))
+    return client.enroll_manifest(manifest.to_dict(), **arguments)
 
 
 def _readable(path: Path, client: TaskClient) -> bool:
@@ -163,15 +196,14 @@ def _readable(path: Path, client: TaskClient) -> bool:
 
 
 def _options(
-    *, root: str | None, recording: str, speaker: str, skip_sheet: list[str], skip_last: int, pattern: str | None
+    *, root: str | None, recording: str, speaker: str, skip_sheet: list[str], **others: int | str | None
 ) -> dict[str, Any]:
     given: dict[str, Any] = {
         "root": root if root is None or "://" in root else str(Path(root).absolute()),
         "recording": int(recording) if recording.isdigit() else recording,
         "speaker": int(speaker) if speaker.isdigit() else speaker,
         "skip_sheets": skip_sheet,
-        "skip_last": skip_last,
-        "pattern": pattern,
+        **others,
     }
     return {name: value for name, value in given.items() if value not in (None, [])}
 
@@ -210,8 +242,6 @@ def refuse(job: JobRecord) -> None:
 
 
 def _uploaded(client: TaskClient, manifest: Manifest) -> Manifest:
-    from dataclasses import replace
-
     from speaker_tasks.payloads import Audio
 
     files = {entry.path: Path(entry.path) for entry in manifest.entries if "://" not in entry.path}
@@ -263,18 +293,3 @@ def _print_left_out(entries: list[dict[str, Any]]) -> None:
     console.print(table)
     if len(left_out) > SHOWN_ROWS:
         console.print(f"and {len(left_out) - SHOWN_ROWS} more; --report FILE writes them all")
-
-
-def _write_report(path: Path, entries: list[dict[str, Any]]) -> None:
-    from enrollment.report import Outcome, Report
-
-    report = Report.of(Outcome.from_dict(entry) for entry in entries)
-    path.write_text(report.to_csv() if path.suffix.lower() == ".csv" else report.to_json(), encoding="utf-8")
-
-
-def _save(client: TaskClient, bank: str, path: Path) -> None:
-    from banks.names import clean_bank_name
-    from banks.npz import write_npz
-    from banks.store import BankStore
-
-    write_npz(path, BankStore(client.redis).get(clean_bank_name(bank), clips=True))

@@ -16,6 +16,7 @@ from speaker_tasks.commands.edge import console, load_settings
 from speaker_tasks.errors import Malformed, NotFound, SpeakerTasksError, Unusable
 
 if TYPE_CHECKING:
+    from enrollment.manifest import Entry
     from speaker_tasks.embedding.embedder import Embedder
     from speaker_tasks.embedding.evaluation import Report, Trials, Utterances
 
@@ -47,7 +48,6 @@ def evaluate(
 
 def _embed(embedder: Embedder, folder: Path, max_seconds: float, *, quiet: bool) -> tuple[Utterances, dict[str, str]]:
     """All usable clips below the folder, and why the others are not."""
-    from speaker_tasks.embedding import audio
     from speaker_tasks.embedding.evaluation import Utterances
     from speaker_tasks.embedding.speech import measure
 
@@ -56,7 +56,7 @@ def _embed(embedder: Embedder, folder: Path, max_seconds: float, *, quiet: bool)
     skipped: dict[str, str] = {}
     for entry in entries if quiet else track(entries, description="embedding", console=console):
         try:
-            samples = audio.decode(Path(entry.path), max_seconds=max_seconds)
+            samples = _samples(entry, max_seconds)
             vector = embedder.embed(samples)
         except SpeakerTasksError as error:
             skipped[entry.row] = error.message
@@ -68,6 +68,16 @@ def _embed(embedder: Embedder, folder: Path, max_seconds: float, *, quiet: bool)
     if not names:
         raise NotFound(f"no usable recording below {folder}")
     return Utterances(names, np.array(speakers), np.stack(vectors), np.array(seconds)), skipped
+
+
+def _samples(entry: Entry, max_seconds: float) -> np.ndarray:
+    """The samples (T,) of a recording, or of the part of one that the entry names."""
+    from speaker_tasks.embedding import audio, parts
+
+    path = Path(entry.path)
+    if entry.start is None and entry.end is None:
+        return audio.decode(path, max_seconds=max_seconds)
+    return np.concatenate(list(parts.stream(path, entry.start or 0.0, entry.end, max_seconds=max_seconds)))
 
 
 def _measure(model_id: str, utterances: Utterances, trials: Trials | None) -> Report:

@@ -5,22 +5,26 @@ Exit status: 0 for a match (identify: for any answer), 10 for unknown, 11 for in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speaker_tasks.commands.edge import console, grid
 from speaker_tasks.commands.service import AsJson, Key, Sources, Threshold, Url, recordings, service, show_json
-from speaker_tasks.errors import SpeakerTasksError
+from speaker_tasks.errors import NotFound, SpeakerTasksError, Unusable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from speaker_tasks.http_client import Identification, Verification
+    from speaker_tasks.http_client import Identification, SpeakerTasks, Verification
 
 UNKNOWN_STATUS, INCONCLUSIVE_STATUS = 10, 11
 STATUS = {"match": 0, "unknown": UNKNOWN_STATUS, "inconclusive": INCONCLUSIVE_STATUS}
 NUMBERS = ("decision", "score", "margin", "probability", "speech s")
+OF_THE_RECORDING = {413, 415, 422}
+"""Statuses of errors that the next recording need not have."""
 COLOURS = {"match": "green", "unknown": "yellow", "inconclusive": "magenta"}
 
 Bank = Annotated[str | None, typer.Option(help="The bank; default: the active one.")]
@@ -41,22 +45,20 @@ def identify(
     """
     table = grid("recording", "decision", "speaker", "score", "margin", "probability", "speech s", "why", whole=NUMBERS)
     failed: SpeakerTasksError | None = None
-    with service(url, key) as client:
-        for name, recording in recordings(sources):
-            try:
-                found = client.identify(recording, bank=bank, top_k=top_k, threshold=threshold)
-            except SpeakerTasksError as error:
-                if error.status not in {404, 413, 415, 422} or (error.status == 404 and bank is not None):
-                    raise
-                failed = failed or error
-                _failed(table, name, error, as_json)
-                continue
-            if as_json:
-                show_json({"recording": name, **found.raw})
-            else:
-                table.add_row(*_row(name, found))
-    if not as_json:
-        console.print(table)
+    try:
+        with service(url, key) as client:
+            for name, recording in _each(sources):
+                found = _asked(client, recording, bank=bank, top_k=top_k, threshold=threshold)
+                if isinstance(found, SpeakerTasksError):
+                    failed = failed or found
+                    _failed(table, name, found, as_json)
+                elif as_json:
+                    show_json({"recording": name, **found.raw})
+                else:
+                    table.add_row(*_row(name, found))
+    finally:
+        if table.row_count:
+            console.print(table)
     if failed is not None:
         raise typer.Exit(failed.exit_status)
 
@@ -90,6 +92,39 @@ def compare(
         one, other = (content for _, content in recordings([first, second]))
         found = client.compare(one, other, threshold=threshold)
     _judge(found, as_json)
+
+
+def _each(sources: list[str]) -> Iterator[tuple[str, bytes | SpeakerTasksError]]:
+    """Each recording's bytes, or why there are none."""
+    for source in sources:
+        try:
+            for name, recording in recordings([source]):
+                yield name, _content(recording) if isinstance(recording, Path) else recording
+        except NotFound as error:  # a folder without recordings
+            yield source, error
+
+
+def _content(path: Path) -> bytes | SpeakerTasksError:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return NotFound(f"{path} cannot be read: {error.strerror}", path=str(path))
+
+
+def _asked(
+    client: SpeakerTasks, recording: bytes | SpeakerTasksError, **asked: Any
+) -> Identification | SpeakerTasksError:
+    """The answer, or what is wrong with the recording. Raises what is wrong with anything else."""
+    if isinstance(recording, SpeakerTasksError):
+        return recording
+    if not recording:
+        return Unusable("the recording is empty (0 bytes)")
+    try:
+        return client.identify(recording, **asked)
+    except SpeakerTasksError as error:
+        if error.status not in OF_THE_RECORDING:
+            raise
+        return error
 
 
 def _judge(found: Verification, as_json: bool) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from celery import shared_task
 
 from banks import asnorm
 from banks.bank import Bank, check_model
-from banks.ranking import cosine_with, rank_speakers, speakers_of
+from banks.ranking import cosine_with, cosines, rank_speakers, speakers_of
 from speaker_tasks.embedding.crowd import Standing
 from speaker_tasks.errors import EmptyBank, SpeakerTasksError
 from speaker_tasks.tasks import decision
@@ -21,6 +22,8 @@ from speaker_tasks.tasks.listening import Heard, Timings, hear
 from speaker_tasks.tasks.running import queued_ms, run_job
 from speaker_tasks.tasks.terms import Terms
 
+_repeated: WeakKeyDictionary[Bank, dict[str, np.ndarray]] = WeakKeyDictionary()
+"""The rows of each label that stands more than once, of the banks that are in use."""
 Ask = dict[str, Any]
 """What was asked beside the recordings: `bank`, `top_k`, `threshold`, `speaker`; each may be missing."""
 
@@ -60,7 +63,7 @@ def identify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: 
         ranked = rank_speakers(bank, heard.vector, max(2, wanted))
         scores = [score for _, score in ranked]
         margin = scores[0] - scores[1] if len(scores) > 1 else None
-        standings = judge.standings(heard.vector, _enrolled(bank, [name for name, _ in ranked]))
+        standings = judge.standings(heard.vector, _enrolled(bank, [name for name, _ in ranked], heard.vector))
         bar = _bar(judge, ask, heard, people, standings[0])
         decided = decision.identify(scores[0], margin, heard.speech_seconds, bar)
         read = [standing.of(score) for standing, score in zip(standings, scores, strict=True)]
@@ -91,7 +94,7 @@ def verify_sources(context: WorkerContext, sources: Sequence[str], *, job_id: st
     with timings.step("match"):
         judge = terms.judge
         score = cosine_with(bank, claimed, heard.vector)
-        (standing,) = judge.standings(heard.vector, _enrolled(bank, [claimed]))
+        (standing,) = judge.standings(heard.vector, _enrolled(bank, [claimed], heard.vector))
         bar = _bar(judge, ask, heard, 1, standing)
         decided = decision.verify(score, heard.speech_seconds, bar)
         probability = judge.same_speaker(standing.of(score), heard.speech_seconds)
@@ -143,9 +146,9 @@ def _as_norm(
         cohort = None  # it was deleted, or built again under another model
     if cohort is None:
         return [{} for _ in ranked]
-    enrolled = _enrolled(bank, [label for label, _ in ranked])
-    cosines = np.array([score for _, score in ranked], np.float32)
-    found = asnorm.normalised(cosines, enrolled, heard.vector, cohort)
+    enrolled = _enrolled(bank, [label for label, _ in ranked], heard.vector)
+    scores = np.array([score for _, score in ranked], np.float32)
+    found = asnorm.normalised(scores, enrolled, heard.vector, cohort)
     return [{"as_norm": round(float(value), 3)} for value in found]
 
 
@@ -159,9 +162,28 @@ def _bank(context: WorkerContext, ask: Ask) -> tuple[Bank, Terms]:
     return bank, context.terms.of(bank, token)
 
 
-def _enrolled(bank: Bank, labels: Sequence[str]) -> np.ndarray:
-    """The first vector of each of the speakers, (K, D)."""
-    return bank.vectors[[bank.labels.index(label) for label in labels]]
+def _enrolled(bank: Bank, labels: Sequence[str], voice: np.ndarray) -> np.ndarray:
+    """The vector of each of the speakers whose cosine is the score: where a label repeats, the nearest; (K, D)."""
+    repeated = _rows_of_repeated(bank)
+    return bank.vectors[
+        [_nearest(bank, repeated[one], voice) if one in repeated else bank.labels.index(one) for one in labels]
+    ]
+
+
+def _nearest(bank: Bank, rows: np.ndarray, voice: np.ndarray) -> int:
+    return int(rows[np.argmax(cosines(bank, voice, rows))])
+
+
+def _rows_of_repeated(bank: Bank) -> dict[str, np.ndarray]:
+    """The rows of each label that the bank has more than once."""
+    known = _repeated.get(bank)
+    if known is None:
+        found: dict[str, list[int]] = {}
+        if speakers_of(bank) < len(bank):
+            for row, label in enumerate(bank.labels):
+                found.setdefault(label, []).append(row)
+        known = _repeated[bank] = {label: np.array(rows) for label, rows in found.items() if len(rows) > 1}
+    return known
 
 
 def _bar(judge: Judge, ask: Ask, heard: Heard, people: int, standing: Standing) -> Bar:

@@ -11,7 +11,7 @@ import pytest
 
 from enrollment.archive import ArchiveRefused, Limits, unpack
 from enrollment.folder import scan
-from speaker_tasks.errors import TooLarge
+from speaker_tasks.errors import TooLarge, Unusable
 
 
 def zipped(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -124,11 +124,63 @@ def test_a_file_that_another_member_takes_for_a_folder_is_refused(tmp_path: Path
         unpack(tarred({"Ann": b"x", "Ann/a.wav": b"y"}), tmp_path)
 
 
-def test_names_from_windows_in_china_are_read(tmp_path: Path) -> None:
-    data = bytearray(zipped({"ABCD/a.wav": b"x" * 9}, compression=zipfile.ZIP_STORED))
-    for at in (data.find(b"ABCD"), data.rfind(b"ABCD")):
-        data[at : at + 4] = "林一".encode("gb18030")
-    assert scan(unpack(bytes(data), tmp_path)).speakers == ("林一",)
+def from_windows(files: dict[str, bytes], encoding: str) -> bytes:
+    """A zip archive as older programs write it: names in the system's encoding, without the UTF-8 mark."""
+    renamed = {chr(ord("A") + number) * len(name.encode(encoding)): name for number, name in enumerate(files)}
+    data = zipped(dict(zip(renamed, files.values(), strict=True)), compression=zipfile.ZIP_STORED)
+    for stand_in, name in renamed.items():
+        data = data.replace(stand_in.encode(), name.encode(encoding))
+    return data
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("gb18030", ("林一", "王伟")),
+        ("gb18030", ("陈建国",)),
+        ("cp950", ("林一", "王小明", "許功蓋")),
+        ("cp950", ("陳怡君",)),
+        ("cp950", ("陳怡君", "Ann")),
+        ("utf-8", ("陳怡君", "José")),
+    ],
+)
+def test_names_from_windows_in_taiwan_and_china_are_read(tmp_path: Path, encoding: str, names: tuple[str, ...]) -> None:
+    files = {f"{name}/{take}.wav": name.encode() * 20 for name in names for take in (1, 2)}
+    manifest = scan(unpack(from_windows(files, encoding), tmp_path))
+    assert set(manifest.speakers) == set(names)
+    assert all(Path(one.path).read_bytes() == one.speaker.encode() * 20 for one in manifest.entries)
+
+
+def test_names_of_unclear_encoding_are_refused_until_it_is_given(tmp_path: Path) -> None:
+    data = from_windows({"陳/1.wav": b"x" * 50}, "cp950")
+    with pytest.raises(Unusable, match=r"a name in the archive.*--encoding"):
+        unpack(data, tmp_path / "unclear")
+    assert scan(unpack(data, tmp_path / "given", encoding="big5")).speakers == ("陳",)
+
+
+def test_a_marked_name_stays_as_it_is_whatever_the_others_are(tmp_path: Path) -> None:
+    data = zipped({"王五/1.wav": b"x"})
+    assert scan(unpack(data, tmp_path, encoding="cp950")).speakers == ("王五",)
+
+
+@pytest.mark.parametrize(
+    ("files", "speakers"),
+    [
+        (("王五/2024-01/x.wav", "王五/2024-02/y.wav"), {"王五"}),
+        (("speakers/王五/2024-01/x.wav", "speakers/王五/2024-02/y.wav"), {"王五"}),
+        (("王五/1月2日/x.wav", "王五/Session 2/y.wav", "王五/z.wav"), {"王五"}),
+        (("speakers/Alice/1.wav", "speakers/Bob/1.wav"), {"Alice", "Bob"}),
+        (("speakers/Alice/1.wav",), {"Alice"}),
+        (("dev/1001/a/1.wav", "dev/1002/b/1.wav"), {"1001", "1002"}),
+        (("class/20190101/1.wav", "class/20190102/1.wav"), {"20190101", "20190102"}),
+        (("corpus/part1/Alice/1.wav", "corpus/part1/Bob/1.wav"), {"Alice", "Bob"}),
+        (("Alice/2024-01/1.wav", "Bob/2024-01/1.wav"), {"Alice", "Bob"}),
+    ],
+)
+def test_the_speakers_are_found_below_one_folder_but_days_and_sessions_are_none(
+    tmp_path: Path, files: tuple[str, ...], speakers: set[str]
+) -> None:
+    assert set(scan(unpack(zipped(dict.fromkeys(files, b"x")), tmp_path)).speakers) == speakers
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 torn", zipped(FILES)[:120], tarred(FILES)[:60]])

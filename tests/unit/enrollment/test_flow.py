@@ -85,3 +85,30 @@ def test_it_is_saved_only_when_a_path_is_given(tmp_path: Path) -> None:
 def test_saving_without_a_writer_is_told_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="writer"):
         SpeakerEnroll(FakeEmbedder(), decode=decode).flow(tmp_path / "nowhere", tmp_path / "bank.npz")
+
+
+def test_each_part_of_a_meeting_goes_to_its_speaker_and_the_meeting_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "meeting.wav").touch()
+    (tmp_path / "meeting.rttm").write_text(
+        "SPEAKER meeting 1 0.0 1.0 <NA> <NA> Ann <NA> <NA>\n"
+        "SPEAKER meeting 1 1.5 0.5 <NA> <NA> 林一 <NA> <NA>\n"
+        "SPEAKER meeting 1 9.0 1.0 <NA> <NA> 林一 <NA> <NA>\n"
+    )
+    read: list[str] = []
+
+    def voices(path: Path) -> np.ndarray:
+        read.append(path.name)
+        return np.repeat(np.array([1, 2, 3, 3], np.float32), 8_000)  # half a second each
+
+    class Last(FakeEmbedder):
+        def embed(self, samples: np.ndarray) -> np.ndarray:
+            if not len(samples):
+                raise UnusableAudio("0.00 s of sound", seconds=0.0)
+            return np.eye(4, dtype=np.float32)[int(samples[-1])]
+
+    enrolled = SpeakerEnroll(Last(), decode=voices).flow(tmp_path)
+    assert enrolled.labels == ("Ann", "林一")
+    np.testing.assert_allclose(enrolled.vectors, [[0, 0, 1, 0], [0, 0, 0, 1]])
+    assert enrolled.seconds.tolist() == [1.0, 0.5]
+    assert [outcome.row for outcome in enrolled.report.left_out] == ["meeting.rttm, line 3"]
+    assert read == ["meeting.wav"]

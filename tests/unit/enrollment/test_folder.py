@@ -128,3 +128,22 @@ def test_no_folder_and_no_speakers_are_told_apart(tmp_path: Path) -> None:
 def test_a_manifest_crosses_the_queue_as_json(tmp_path: Path) -> None:
     manifest = scan(tree(tmp_path, "林一/a.wav", "林一/x.txt"))
     assert Manifest.from_dict(manifest.to_dict()) == manifest
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("2024-01", "2024-02"), ("2024.1.5",), ("1月2日", "1月3日"), ("2024年3月",), ("Session 1", "day_2"), ("第一天",)],
+)
+def test_days_and_sessions_that_were_taken_for_speakers_are_told(tmp_path: Path, names: tuple[str, ...]) -> None:
+    manifest = scan(tree(tmp_path, *(f"{name}/a.wav" for name in names)))
+    assert set(manifest.speakers) == set(names)
+    (told,) = manifest.skipped
+    assert told.reason is Reason.MISPLACED
+    assert told.message.startswith(f"taken for speakers: {min(names)}")
+
+
+@pytest.mark.parametrize(
+    "names", [("1001", "1002"), ("20190101",), ("2024-01", "Ann"), ("2019-31",), ("Day",), ("王五",)]
+)
+def test_names_that_may_be_speakers_are_not_told(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert scan(tree(tmp_path, *(f"{name}/a.wav" for name in names))).skipped == ()

@@ -135,6 +135,46 @@ def test_odd_rows_are_handled_or_reported_by_sheet_and_row(make, tmp_path: Path)
     }
 
 
+def test_a_recording_is_looked_for_as_it_is_written_first(make, tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/錄音（上）.wav", "d/wav/錄音　下.wav", "d/wav/ｂ.wav", "d/wav/b.wav", "d/wav/c(1).wav")
+    names = ["錄音（上）", "錄音　下", "ｂ", "ｃ（１）", "（沒有）"]
+    book = make(tmp_path / "book", {"d": [HEADER, *(row(name, "林一") for name in names)], **REST})
+    manifest = workbook.read(book)
+    found = [Path(one.path).name for one in manifest.entries]
+    assert found == ["錄音（上）.wav", "錄音　下.wav", "ｂ.wav", "c(1).wav"]
+    (missing,) = manifest.skipped
+    assert (missing.row, missing.reason) == ("sheet 'd', row 6", Reason.MISSING)
+
+
+def test_behind_a_url_nobody_can_look_and_the_usual_width_is_taken(make, tmp_path: Path) -> None:
+    book = make(tmp_path / "book", {"d": [HEADER, row("ｒｅｃ０１", "Ann")], **REST})
+    (entry,) = workbook.read(book, root="s3://bucket").entries
+    assert entry.path == "s3://bucket/d/wav/rec01.wav"
+
+
+def test_a_cell_whose_formula_failed_is_no_speaker_and_no_recording(tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav", "d/wav/b.wav")
+    rows = [HEADER, row("a", "#N/A"), row("b", "Ann"), row("#REF!", "Ann")]
+    old, codes = xlwt.Workbook(), {"#N/A": 42, "#REF!": 23}
+    for name, cells in {"d": rows, **REST}.items():
+        sheet = old.add_sheet(name)
+        for i, values in enumerate(cells):
+            for j, value in enumerate(values):
+                if value in codes:
+                    sheet.row(i).set_cell_error(j, codes[value])
+                else:
+                    sheet.write(i, j, value)
+    old.save(str(tmp_path / "old.xls"))
+    for book in (xlsx(tmp_path / "new", {"d": rows, **REST}), tmp_path / "old.xls"):
+        manifest = workbook.read(book)
+        assert manifest.speakers == ("Ann",)
+        assert reasons(manifest) == {"sheet 'd', row 2": Reason.BAD_ROW, "sheet 'd', row 4": Reason.BAD_ROW}
+        assert [one.message for one in manifest.skipped] == [
+            "a cell holds the error #N/A",
+            "a cell holds the error #REF!",
+        ]
+
+
 def test_a_merged_cell_names_the_speaker_of_all_its_rows(make, tmp_path: Path) -> None:
     touch(tmp_path, "d/wav/a.wav", "d/wav/b.wav", "d/wav/c.wav")
     rows = [HEADER, row("a", "林一"), row("b", None), row("c", "Ann")]
@@ -230,6 +270,29 @@ def test_a_table_with_parts_of_recordings(tmp_path: Path, encoding: str, separat
     assert list(reasons(manifest)) == ["line 5", "line 6", "line 7", "line 8"]
 
 
+@pytest.mark.parametrize("names", [("林一", "王小明", "許功蓋"), ("陳怡君",), ("Ann", "黃志豪")])
+def test_a_table_that_excel_wrote_in_taiwan(tmp_path: Path, names: tuple[str, ...]) -> None:
+    lines = ["speaker,path", *(f"{name},錄音（{number}）.wav" for number, name in enumerate(names))]
+    (tmp_path / "t.csv").write_bytes("\r\n".join(lines).encode("cp950"))
+    manifest = sources.read(str(tmp_path / "t.csv"))
+    assert manifest.speakers == names
+    assert Path(manifest.entries[0].path).name == "錄音（0）.wav"
+
+
+def test_a_table_of_unclear_encoding_is_refused_until_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("speaker,path\n陳,a.wav\n".encode("cp950"))
+    with pytest.raises(Unusable, match=r"t\.csv is not UTF-8"):
+        sources.read(str(tmp_path / "t.csv"))
+    assert sources.read(str(tmp_path / "t.csv"), Options.from_dict({"encoding": "big5"})).speakers == ("陳",)
+
+
+def test_a_failed_formula_in_a_table_is_no_speaker(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("speaker,path\n#N/A,a.wav\nAnn,b.wav\nAnn,#REF!\n")
+    manifest = table.read(tmp_path / "t.csv")
+    assert manifest.speakers == ("Ann",)
+    assert reasons(manifest) == {"line 2": Reason.BAD_ROW, "line 4": Reason.BAD_ROW}
+
+
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("name,file\nAnn,a.wav\n")
     with pytest.raises(Unusable, match="no column 'speaker'"):
@@ -318,4 +381,6 @@ def test_unknown_kinds_and_options_are_told(tmp_path: Path) -> None:
     for bad in ({"skip_last": "2"}, {"recording": 1.5}, {"skip_sheets": "a"}, {"root": 1}, {"skip_last": True}):
         with pytest.raises(Malformed):
             Options.from_dict(bad)
+    with pytest.raises(Malformed, match="no encoding 'klingon'"):
+        Options.from_dict({"encoding": "klingon"})
     assert Options.from_dict({"skip_sheets": ["a"], "root": None}).skip_sheets == ("a",)
