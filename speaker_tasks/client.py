@@ -12,13 +12,14 @@ import orjson
 import redis
 from celery import Celery
 
-from speaker_tasks.celery_app import ENROLL_QUEUE, RECOGNIZE_QUEUE, make_celery, redis_client
+from speaker_tasks.celery_app import ENROLL_QUEUE, make_celery, redis_client
 from speaker_tasks.errors import Conflict, NoWorker, RedisAway, Unavailable, from_dict
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
 from speaker_tasks.jobs import JobRecord, JobStore
 from speaker_tasks.outbox import Message, Outbox
 from speaker_tasks.payloads import Audio, RedisAudioStore
 from speaker_tasks.settings import Settings
+from speaker_tasks.submission import Submitter
 
 RECOGNIZE_TASK = "speaker_tasks.recognize"
 EMBED_TASK = "speaker_tasks.embed"
@@ -38,6 +39,7 @@ class TaskClient:
         self.short_jobs = JobStore(self.redis, settings.result_ttl)
         self.long_jobs = JobStore(self.redis, settings.job_ttl)
         self.outbox = Outbox(self.redis)
+        self._submitter = Submitter(self.redis, settings, self.short_jobs, self.audio)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
 
     @cached_property
@@ -45,19 +47,16 @@ class TaskClient:
         """The Celery application, for what asks the broker in its own words; sending needs none."""
         return make_celery(self.settings)
 
-    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None, brief: bool = False) -> JobRecord:
-        """Ask who speaks. `brief`: only `wait` is to know of the job. Raises `Unavailable` if the queue is full,
-        `RedisAway`.
-        """
-        return self._submit(
-            RECOGNIZE_TASK, "recognize", [audio], lambda sources: {"audio": sources[0]}, about=about, brief=brief
-        )
+    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None, wait: float = 0.0) -> JobRecord:
+        """Ask who speaks: the job, or how it ended if it did so at once. Raises `Unavailable` if the queue is full.
 
-    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None, brief: bool = False) -> JobRecord:
+        `wait` is for how many seconds the caller will `wait` for it, who alone is then to know of it.
+        """
+        return self._submitter.submit(RECOGNIZE_TASK, "recognize", [audio], _only, about=about, wait=wait)
+
+    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None, wait: float = 0.0) -> JobRecord:
         """Ask for the recording's vector. As `recognize`."""
-        return self._submit(
-            EMBED_TASK, "embed", [audio], lambda sources: {"audio": sources[0]}, about=about, brief=brief
-        )
+        return self._submitter.submit(EMBED_TASK, "embed", [audio], _only, about=about, wait=wait)
 
     def ask(
         self,
@@ -68,21 +67,21 @@ class TaskClient:
         about: dict[str, Any] | None = None,
         webhook: str | None = None,
         job_id: str | None = None,
-        brief: bool = False,
+        wait: float = 0.0,
     ) -> JobRecord:
         """A question of `/v1` about recordings, each its audio or a path that the workers can read.
 
         `options` goes to the task, `about` into the job's record. As `recognize`.
         """
         more: dict[str, Any] = {"ask": options} | ({"webhook": webhook} if webhook else {})
-        return self._submit(
+        return self._submitter.submit(
             f"speaker_tasks.{kind}",
             kind,
             recordings,
             lambda sources: {"audio": sources, **more},
             about=about,
             job_id=job_id,
-            brief=brief,
+            wait=wait,
         )
 
     def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
@@ -113,6 +112,8 @@ class TaskClient:
 
         It also gives up, within a second, when `give_up` says so. Raises the error that the job ended with.
         """
+        if job.over:
+            return outcome(job)
         ended = self.short_jobs.wait(job.id, seconds, give_up)
         if ended is None:
             self.short_jobs.keep(job.id)
@@ -149,39 +150,9 @@ class TaskClient:
             raise Unavailable(f"the workers run several models: {', '.join(models)}", models=models, retry_after=30)
         return models[0]
 
-    def _submit(
-        self,
-        task: str,
-        kind: str,
-        recordings: Sequence[Audio | str],
-        arguments: Callable[[list[str]], dict[str, Any]],
-        *,
-        about: dict[str, Any] | None,
-        job_id: str | None = None,
-        brief: bool,
-    ) -> JobRecord:
-        pipe = self.redis.pipeline(transaction=False)
-        sources = [one if isinstance(one, str) else self.audio.put(one.pack(), pipeline=pipe) for one in recordings]
-        job = self.short_jobs.create(
-            kind,
-            about=about,
-            start_within=self.settings.payload_ttl,
-            job_id=job_id,
-            brief=self.settings.answered_ttl if brief else 0,
-            pipeline=pipe,
-        )
-        kept = [key for key, one in zip(sources, recordings, strict=True) if not isinstance(one, str)]
-        kwargs = {"job_id": job.id, **arguments(sources)}
-        message = Message(job.id, task, RECOGNIZE_QUEUE, kwargs, expires=job.expires, audio=kept)
-        self.outbox.put(message, pipeline=pipe)
-        raw = self.outbox.publish(message, pipeline=pipe)  # the last command: a worker finds all the rest
-        waiting: Any = pipe.execute()[-1]
-        if waiting > self.settings.max_queued and self.outbox.withdraw(message, raw):
-            self.short_jobs.forget(job.id)
-            self.audio.delete(*kept)
-            told = f"{waiting - 1} recognitions wait already; try again later"
-            raise Unavailable(told, waiting=waiting - 1, retry_after=5)
-        return job
+
+def _only(sources: list[str]) -> dict[str, Any]:
+    return {"audio": sources[0]}
 
 
 def outcome(job: JobRecord) -> dict[str, Any]:

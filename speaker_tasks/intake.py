@@ -5,8 +5,9 @@ network. It stays the way of all but recognitions: for these a worker has thread
 has all of them. The messages are Celery's all the same, and any Celery worker may read them; what others put into the
 queue goes on to one that Celery's consumer reads. One script takes the message, writes
 it down as taken where kombu would (so that the message of a killed worker comes back in the same way), marks the job as
-running, and brings its audio and the banks' token as it is now; the job's end acknowledges it (`JobStore.finish`). What
-nobody wants any more, because the job was canceled or has expired, is dropped there and costs nothing else.
+running, and brings its audio and the banks' token as it is now; the job's end acknowledges it, in the same step that
+takes the next one. What nobody wants any more, because the job was canceled or has expired, is dropped there and costs
+nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 import redis
 
+from speaker_tasks import jobscripts
 from speaker_tasks.celery_app import OTHER_QUEUE
 from speaker_tasks.errors import PayloadGone
-from speaker_tasks.jobs import JobStore
+from speaker_tasks.jobs import Ending, JobStore
 from speaker_tasks.outbox import Outbox
 from speaker_tasks.payloads import AudioStore
 from speaker_tasks.wire import HEADER, UNACKED_INDEX, UNACKED_KEY, Parcel, decode
@@ -47,27 +49,34 @@ class Intake:
         self.client, self.queue = client, queue
         self._token_key = token_key
         self._take = client.register_script(_TAKE)
+        self._end_and_take = client.register_script(_END_AND_TAKE)
+        self._own = threading.local()
         self._lock = threading.Lock()
         self._held: set[str] = set()
         self._closed = threading.Event()
         self.announce: Announce = lambda kind, parcel, **more: None
         """Tells whoever watches (Flower) of a task: its kind of event, the parcel, and more."""
 
-    def take(self) -> Taken | None:
-        """The oldest message that is wanted; None if there is none, or all is closing."""
-        return None if self._closed.is_set() else self._begin(b"")
+    def take(self, ended: Ending | None = None) -> Taken | None:
+        """The oldest message that is wanted; None if there is none, or all is closing.
+
+        `ended` is how the job ended that this thread did before: it is written in the same step, in any case.
+        """
+        if ended is not None:
+            return self._end_and_begin(ended)
+        return None if self.closed else self._begin(b"")
 
     def wait(self, seconds: float) -> Taken | None:
         """The same, waiting for one. What is lost between the two steps is in the outbox, and sent again."""
-        if self._closed.is_set():
+        if self.closed:
             return None
-        popped: Any = self.client.brpop([self.queue], timeout=seconds)
+        popped: Any = self._connection().brpop([self.queue], timeout=seconds)
         return self._begin(popped[1]) if popped else None
 
-    def let_go(self, taken: Taken) -> None:
-        """The message is acknowledged, or is to come back to whoever takes it then."""
+    def let_go(self, tag: str) -> None:
+        """The message of that tag is acknowledged, or is to come back to whoever takes it then."""
         with self._lock:
-            self._held.discard(taken.parcel.tag)
+            self._held.discard(tag)
 
     def held(self) -> tuple[str, ...]:
         """The tags of the messages that are being worked on."""
@@ -84,16 +93,24 @@ class Intake:
         return self._closed.is_set()
 
     def _begin(self, raw: bytes) -> Taken | None:
-        keys = [
-            self.queue,
-            UNACKED_KEY,
-            UNACKED_INDEX,
-            Outbox.messages_key,
-            Outbox.times_key,
-            self._token_key,
-            OTHER_QUEUE,
-        ]
-        found: Any = self._take(keys, [raw, time.time(), JobStore.key_template.format(id=""), HEADER])
+        return self._taken(self._take(self._keys(), self._values(raw), client=self._connection()))
+
+    def _end_and_begin(self, ended: Ending) -> Taken | None:
+        keys, values = [*ended.keys, *self._keys()], [*ended.values, *self._values(b"")]
+        shape = [len(ended.keys), len(ended.values), "" if self.closed else "take"]
+        try:
+            return self._taken(self._end_and_take(keys, [*shape, *values], client=self._connection()))
+        finally:
+            self.let_go(ended.tag)
+
+    def _keys(self) -> list[str]:
+        outbox = (Outbox.messages_key, Outbox.times_key)
+        return [self.queue, UNACKED_KEY, UNACKED_INDEX, *outbox, self._token_key, OTHER_QUEUE]
+
+    def _values(self, raw: bytes) -> list[Any]:
+        return [raw, time.time(), JobStore.key_template.format(id=""), HEADER]
+
+    def _taken(self, found: Any) -> Taken | None:
         if not found:
             return None
         parcel, token, audio = decode(found[0]), found[1], found[2:]
@@ -101,6 +118,13 @@ class Intake:
             self._held.add(parcel.tag)
         brought = {key.decode(): payload for key, payload in zip(audio[::2], audio[1::2], strict=True)}
         return Taken(parcel, token, brought)
+
+    def _connection(self) -> redis.Redis:
+        """A client of this thread's own with one connection: to borrow one each time costs as much as the command."""
+        client: redis.Redis | None = getattr(self._own, "client", None)
+        if client is None:
+            client = self._own.client = self.client.client()
+        return client
 
 
 class BroughtAudio:
@@ -160,3 +184,22 @@ while raw do
 end
 return false
 """
+
+_END_AND_TAKE = f"""
+local function finish(KEYS, ARGV)
+{jobscripts.FINISH}
+end
+local function take(KEYS, ARGV)
+{_TAKE}
+end
+local function part(list, first, last)
+  local found = {{}}
+  for at = first, last do found[#found + 1] = list[at] end
+  return found
+end
+local keys, values = tonumber(ARGV[1]), tonumber(ARGV[2])
+finish(part(KEYS, 1, keys), part(ARGV, 4, 3 + values))
+if ARGV[3] == '' then return false end
+return take(part(KEYS, keys + 1, #KEYS), part(ARGV, 4 + values, #ARGV))
+"""
+"""Both in one: how a job ended, then the next message; so many keys and values are the end's."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import redis
 
+from speaker_tasks import jobscripts
 from speaker_tasks.errors import Gone, NotFound
 from speaker_tasks.jobrecord import JobRecord, State, from_hash, new_id
 from speaker_tasks.wire import UNACKED_INDEX, UNACKED_KEY
@@ -28,6 +30,21 @@ PAGE = 200
 LOOK_SECONDS = 0.1
 POP_SECONDS = 1.0
 """One blocking read of a longer wait, well under the client's socket timeout."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended, to be written by `jobscripts.FINISH`."""
+
+    keys: list[str]
+    values: list[Any]
+    tag: str
+    """Of the message that a thread took by itself, which is acknowledged in the same step; or nothing."""
+
+
+def ended(job_id: str, outcome: bytes) -> JobRecord:
+    """The record of a job by what woke its waiter."""
+    return JobRecord(job_id, "", **orjson.loads(outcome))
 
 
 class JobStore:
@@ -45,11 +62,11 @@ class JobStore:
 
     def __init__(self, client: redis.Redis, ttl: int) -> None:
         self.client, self.ttl = client, ttl
-        self._start = client.register_script(_START)
-        self._begin_writing = client.register_script(_BEGIN_WRITING)
-        self._finish = client.register_script(_FINISH)
-        self._record = client.register_script(_RECORD)
-        self._keep = client.register_script(_KEEP)
+        self._start = client.register_script(jobscripts.START)
+        self._begin_writing = client.register_script(jobscripts.BEGIN_WRITING)
+        self._finish = client.register_script(jobscripts.FINISH)
+        self._record = client.register_script(jobscripts.RECORD)
+        self._keep = client.register_script(jobscripts.KEEP)
 
     def create(
         self,
@@ -60,12 +77,30 @@ class JobStore:
         start_within: float | None = None,
         job_id: str | None = None,
         brief: int = 0,
-        pipeline: redis.client.Pipeline | None = None,
     ) -> JobRecord:
-        """A new queued job; with a pipeline, it is there when the caller executes it.
+        """A new queued job. `brief` is for how many seconds after its end a brief job is remembered."""
+        job, fields = self.described(
+            kind, about=about, total=total, start_within=start_within, job_id=job_id, brief=brief
+        )
+        key, pipe = self.key(job.id), self.client.pipeline()
+        pipe.hset(key, mapping=fields)
+        pipe.expire(key, self.ttl)
+        pipe.zadd(self.index_key, {job.id: job.created})
+        pipe.zremrangebyrank(self.index_key, 0, -REMEMBERED - 1)
+        pipe.execute()
+        return job
 
-        `brief` is for how many seconds after its end a brief job is remembered.
-        """
+    def described(
+        self,
+        kind: str,
+        *,
+        about: dict[str, Any] | None = None,
+        total: int = 0,
+        start_within: float | None = None,
+        job_id: str | None = None,
+        brief: int = 0,
+    ) -> tuple[JobRecord, dict[Any, Any]]:
+        """What `create` would write: the job, and the fields of its record."""
         now = time.time()
         expires = now + start_within if start_within else None
         job = JobRecord(job_id or new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
@@ -73,19 +108,11 @@ class JobStore:
         fields |= {"expires": expires} if expires else {}
         fields |= {"brief": brief} if brief else {}
         fields |= {"about": orjson.dumps(about)} if about else {}
-        pipe = self.client.pipeline() if pipeline is None else pipeline
-        key = self._key(job.id)
-        pipe.hset(key, mapping=fields)
-        pipe.expire(key, self.ttl)
-        pipe.zadd(self.index_key, {job.id: now})
-        pipe.zremrangebyrank(self.index_key, 0, -REMEMBERED - 1)
-        if pipeline is None:
-            pipe.execute()
-        return job
+        return job, fields
 
     def get(self, job_id: str) -> JobRecord:
         """The job. Raises `NotFound` for an unknown id, `Gone` for a job that was forgotten."""
-        stored: Any = self.client.hgetall(self._key(job_id))
+        stored: Any = self.client.hgetall(self.key(job_id))
         if stored:
             return from_hash(job_id, stored)
         if self.client.zscore(self.index_key, job_id) is not None:
@@ -94,7 +121,7 @@ class JobStore:
 
     def look(self, job_id: str, pipeline: redis.client.Pipeline) -> None:
         """Ask for the job's state alone; the pipeline gives its name as bytes, or None."""
-        pipeline.hget(self._key(job_id), "state")
+        pipeline.hget(self.key(job_id), "state")
 
     def recent(self, *, before: str | None = None) -> Iterator[JobRecord]:
         """The jobs that are remembered, the newest first; those older than the job `before` if one is named."""
@@ -107,22 +134,22 @@ class JobStore:
             offset += len(page)
             pipe = self.client.pipeline(transaction=False)
             for job_id in page:
-                pipe.hgetall(self._key(job_id))
+                pipe.hgetall(self.key(job_id))
             for job_id, stored in zip(page, pipe.execute(), strict=True):
                 if stored:
                     yield from_hash(job_id, stored)
 
     def start(self, job_id: str) -> bool:
         """Mark the job as running; False if it has ended, was canceled or is unknown: then there is nothing to do."""
-        return bool(self._start([self._key(job_id)], [time.time()]))
+        return bool(self._start([self.key(job_id)], [time.time()]))
 
     def begin_writing(self, job_id: str) -> bool:
         """Say that the job writes what no cancel can take back: from now on none ends it; False if it has ended."""
-        return bool(self._begin_writing([self._key(job_id)]))
+        return bool(self._begin_writing([self.key(job_id)]))
 
     def set_total(self, job_id: str, total: int) -> None:
         """Say how many pieces of work the job has."""
-        self.client.hset(self._key(job_id), "total", total)
+        self.client.hset(self.key(job_id), "total", total)
 
     def record(
         self,
@@ -137,11 +164,11 @@ class JobStore:
 
         With a pipeline it is written when the caller executes it, and False says nothing.
         """
-        keys = [self._key(job_id), self.report_template.format(id=job_id)]
+        keys = [self.key(job_id), self.report_template.format(id=job_id)]
         values: list[Any] = [key, orjson.dumps(entry), "done" if ok else "failed", self.ttl, time.time()]
         if pipeline is None:
             return bool(self._record(keys, values))
-        pipeline.eval(_RECORD, len(keys), *keys, *values)
+        pipeline.eval(jobscripts.RECORD, len(keys), *keys, *values)
         return False
 
     def entries(self, job_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -188,22 +215,35 @@ class JobStore:
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
         drop: Sequence[str] = (),
-        tag: str = "",
     ) -> bool:
-        """End the job, delete the keys in `drop` and wake who waits; False if it had ended already.
+        """End the job, delete the keys in `drop` and wake who waits; False if it had ended already."""
+        return self.end(self.ending(job_id, state, result=result, error=error, drop=drop))
 
-        `tag` is that of the message that a thread took from the queue by itself: it is acknowledged in the same step.
-        """
+    def end(self, ending: Ending) -> bool:
+        """Write how a job ended; False if it had ended already."""
+        return bool(self._finish(ending.keys, ending.values))
+
+    def ending(
+        self,
+        job_id: str,
+        state: State,
+        *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+        drop: Sequence[str] = (),
+        tag: str = "",
+    ) -> Ending:
+        """What `finish` writes, for `end` or for the step that takes the next message (`Intake.take`)."""
         outcome = orjson.dumps({"state": state, "result": result, "error": error}, option=orjson.OPT_SERIALIZE_NUMPY)
         name, value = ("error", error) if result is None else ("result", result)
         stored = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-        keys = [self._key(job_id), self.reply_template.format(id=job_id), *drop]
+        keys = [self.key(job_id), self.reply_template.format(id=job_id), *drop]
         values = [state, time.time(), name, stored, outcome, REPLY_SECONDS, tag, UNACKED_KEY, UNACKED_INDEX]
-        return bool(self._finish(keys, [*values, self.index_key, job_id]))
+        return Ending(keys, [*values, self.index_key, job_id], tag)
 
     def keep(self, job_id: str) -> None:
         """A brief job that was not answered in time, or has to be found later, is remembered as others are."""
-        self._keep([self._key(job_id), self.index_key], [job_id])
+        self._keep([self.key(job_id), self.index_key], [job_id])
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job; one that has ended, or writes what it found, stays as it is. Raises `NotFound`."""
@@ -218,9 +258,9 @@ class JobStore:
         deadline = time.monotonic() + seconds
         key = self.reply_template.format(id=job_id)
         while (left := deadline - time.monotonic()) > 0 and not give_up():
-            popped = self.client.blpop([key], timeout=max(0.01, min(left, POP_SECONDS)))
+            popped: Any = self.client.blpop([key], timeout=max(0.01, min(left, POP_SECONDS)))
             if popped:
-                return JobRecord(job_id, "", **orjson.loads(popped[1]))
+                return ended(job_id, popped[1])
         return None
 
     def follow(self, job_id: str, seconds: float) -> JobRecord:
@@ -245,55 +285,6 @@ class JobStore:
         found: Any = self.client.zrevrangebyscore(self.index_key, start, "-inf", start=offset, num=PAGE)
         return [job_id.decode() for job_id in found]
 
-    def _key(self, job_id: str) -> str:
+    def key(self, job_id: str) -> str:
+        """Where the job's record lies."""
         return self.key_template.format(id=job_id)
-
-
-_START = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'queued' and state ~= 'running' then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'running')
-redis.call('HSETNX', KEYS[1], 'started', ARGV[1])
-return 1
-"""
-
-_BEGIN_WRITING = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'queued' and state ~= 'running' then return 0 end
-redis.call('HSET', KEYS[1], 'writing', 1)
-return 1
-"""
-
-_FINISH = """
-if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
-if ARGV[7] ~= '' then
-  redis.call('HDEL', ARGV[8], ARGV[7])
-  redis.call('ZREM', ARGV[9], ARGV[7])
-end
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'queued' and state ~= 'running' then return 0 end
-if ARGV[1] == 'canceled' and redis.call('HEXISTS', KEYS[1], 'writing') == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finished', ARGV[2], ARGV[3], ARGV[4])
-local ttl, brief = unpack(redis.call('HMGET', KEYS[1], 'ttl', 'brief'))
-if brief then redis.call('ZREM', ARGV[10], ARGV[11]) end
-redis.call('EXPIRE', KEYS[1], brief or ttl)
-redis.call('RPUSH', KEYS[2], ARGV[5])
-redis.call('EXPIRE', KEYS[2], ARGV[6])
-return 1
-"""
-
-_KEEP = """
-if redis.call('HDEL', KEYS[1], 'brief') == 0 then return end
-local ttl, created = unpack(redis.call('HMGET', KEYS[1], 'ttl', 'created'))
-redis.call('EXPIRE', KEYS[1], ttl)
-redis.call('ZADD', KEYS[2], created, ARGV[1])
-"""
-
-_RECORD = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
-redis.call('HSET', KEYS[1], 'moved', ARGV[5])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-return 1
-"""

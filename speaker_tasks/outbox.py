@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -35,6 +35,14 @@ class Message:
     audio: Sequence[str] = ()
     """Keys of the payloads that its job reads."""
 
+    def encoded(self) -> bytes:
+        """The message as it lies in its queue."""
+        return encode(self.task, self.kwargs, task_id=self.id, queue=self.queue, expires=self.expires, audio=self.audio)
+
+    def stored(self) -> bytes:
+        """The message as it lies in the outbox."""
+        return orjson.dumps(self)
+
 
 class Outbox:
     """Sends tasks and knows which have not begun: a hash of messages, and a sorted set of when each was sent."""
@@ -49,32 +57,20 @@ class Outbox:
     def put(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> None:
         """Write the message down; with a pipeline, when the caller executes it."""
         pipe = self.client.pipeline() if pipeline is None else pipeline
-        pipe.hset(self.messages_key, message.id, orjson.dumps(asdict(message)))
+        pipe.hset(self.messages_key, message.id, message.stored())
         pipe.zadd(self.times_key, {message.id: time.time()})
         if pipeline is None:
             pipe.execute()
 
-    def publish(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> bytes:
-        """Send a message that was written down: the bytes on the queue. Raises `RedisAway`.
-
-        With a pipeline it is sent when the caller executes it.
-        """
-        raw = encode(
-            message.task,
-            message.kwargs,
-            task_id=message.id,
-            queue=message.queue,
-            expires=message.expires,
-            audio=message.audio,
-        )
+    def publish(self, message: Message, *, pipeline: redis.client.Pipeline | None = None) -> None:
+        """Send a message that was written down; with a pipeline, when the caller executes it. Raises `RedisAway`."""
         if pipeline is not None:
-            pipeline.lpush(message.queue, raw)
-            return raw
+            pipeline.lpush(message.queue, message.encoded())
+            return
         try:
-            self.client.lpush(message.queue, raw)
+            self.client.lpush(message.queue, message.encoded())
         except redis.RedisError as error:
             raise RedisAway("the Redis server does not take the job", retry_after=2) from error
-        return raw
 
     def send(self, message: Message) -> None:
         """Write the message down and send it, in one step. Raises `RedisAway`."""
@@ -86,20 +82,12 @@ class Outbox:
         except redis.RedisError as error:
             raise RedisAway("the Redis server does not take the job", retry_after=2) from error
 
-    def withdraw(self, message: Message, raw: bytes) -> bool:
-        """Take a message back from its queue; False if a worker has it already."""
-        pipe = self.client.pipeline()
-        pipe.lrem(message.queue, 1, raw)  # type: ignore[arg-type]  # bytes are compared as they are
-        self.begun(message.id, pipeline=pipe)
-        return bool(pipe.execute()[0])
-
-    def begun(self, message_id: str, *, pipeline: redis.client.Pipeline | None = None) -> None:
+    def begun(self, message_id: str) -> None:
         """The task has begun, or is not wanted any more: from here on it is the worker's."""
-        pipe = self.client.pipeline() if pipeline is None else pipeline
+        pipe = self.client.pipeline()
         pipe.hdel(self.messages_key, message_id)
         pipe.zrem(self.times_key, message_id)
-        if pipeline is None:
-            pipe.execute()
+        pipe.execute()
 
     def missing(self, older_than: float, queues: Sequence[str]) -> set[str]:
         """Ids that were sent `older_than` seconds ago and lie nowhere at this moment."""

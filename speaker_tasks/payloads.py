@@ -157,8 +157,8 @@ class MemoryAudioStore:
 
 
 def content_hash(data: bytes | memoryview) -> str:
-    """32 hexadecimal digits that name the content (BLAKE2b)."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    """32 hexadecimal digits that name the content (SHA-256, which processors have an instruction for)."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def new_key(payload: bytes) -> str:

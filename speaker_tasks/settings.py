@@ -128,8 +128,8 @@ class Settings(BaseSettings):
     """How long the first waits for others to share its call; empty: as measured at the start."""
     recent_seconds: int = Field(default=0, ge=0)
     """For so long the same recording is answered from its vector, which is kept in Redis; 0: never."""
-    reserved_threads: int = Field(default=4, ge=1)
-    """Threads that do recognitions, and nothing else."""
+    reserved_threads: int = Field(default=0, ge=0)
+    """Threads that do recognitions, and nothing else; 0: as many as keep the network fed."""
     visibility_timeout: int = 30
     """Seconds after which the task of a killed worker is given to another."""
     heartbeat_seconds: float = Field(default=2.0, gt=0)

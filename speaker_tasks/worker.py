@@ -90,7 +90,7 @@ def attach(app: Celery, settings: Settings, queues: Sequence[str] = SERVED) -> l
 
         pulse.append(Pulse(current(), record))
         if RECOGNIZE_QUEUE in queues:
-            reserve.append(Reserve(current(), settings.reserved_threads))
+            reserve.append(Reserve(current(), current().reserved))
 
     def ready(sender: Any = None, **_: Any) -> None:
         from speaker_tasks.tasks.context import current

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from flask import Response, jsonify
@@ -28,6 +29,11 @@ EXAMPLES: dict[int, errors.SpeakerTasksError] = {
     503: errors.NoWorker("no worker with a warm model is alive", retry_after=5),
 }
 EVERYWHERE = (400, 401, 403, 429, 503)
+
+
+def left_of(wait: float, job: JobRecord) -> float:
+    """What is left of the seconds that a request waits for the job that it has just made."""
+    return max(0.0, wait - (time.time() - job.created))
 
 
 def accepted(record: JobRecord) -> Response:

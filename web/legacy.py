@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from banks.bank import Bank
 from speaker_tasks.jobs import JobRecord
-from web.answers import accepted
+from web.answers import accepted, left_of
 from web.body import field, json_object, speaker_samples
 from web.security import caller
 from web.shared import services
@@ -23,7 +23,7 @@ def speaker() -> Response:
     """Who speaks: `{"name", "score"}` of the best of the current list, and more keys after them."""
     shared = services()
     samples = speaker_samples(request, shared.settings.max_audio_seconds)
-    job = shared.client.recognize(samples, about=_about(), brief=True)
+    job = shared.client.recognize(samples, about=_about(), wait=shared.settings.wait_seconds)
     return _wait(job, ("name", "score", "cosine", "feats_mode", "model"))
 
 
@@ -32,7 +32,7 @@ def speaker_feats() -> Response:
     """The recording's vector: `{"feats": [[512 floats]]}`."""
     shared = services()
     samples = speaker_samples(request, shared.settings.max_audio_seconds)
-    job = shared.client.embed(samples, about=_about(), brief=True)
+    job = shared.client.embed(samples, about=_about(), wait=shared.settings.wait_seconds)
     return _wait(job, ("feats",))
 
 
@@ -75,5 +75,5 @@ def _labels(mode: str, bank: Bank) -> Response:
 
 def _wait(job: JobRecord, keys: tuple[str, ...]) -> Response:
     shared = services()
-    result: dict[str, Any] | None = shared.client.wait(job, shared.settings.wait_seconds, give_up=is_stopping)
+    result = shared.client.wait(job, left_of(shared.settings.wait_seconds, job), give_up=is_stopping)
     return accepted(job) if result is None else jsonify({key: result[key] for key in keys})

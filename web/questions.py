@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from speaker_tasks.client import COMPARE, IDENTIFY, VECTOR, VERIFY, outcome
 from speaker_tasks.errors import NotFound, Unusable
 from speaker_tasks.jobs import JobRecord
-from web.answers import accepted, told
+from web.answers import accepted, left_of, told
 from web.idempotency import HEADER, Idempotency
 from web.recordings import ONE, TWO, recordings, request_body
 from web.schemas import (
@@ -93,8 +93,8 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
     about = {**asked, "key": caller().name, "request_id": request_id()}
 
     def make(job_id: str | None) -> JobRecord:
-        brief = bool(wait) and webhook is None and job_id is None
-        return shared.client.ask(kind, sources, asked, about=about, webhook=webhook, job_id=job_id, brief=brief)
+        at_once = wait if webhook is None and job_id is None else 0.0
+        return shared.client.ask(kind, sources, asked, about=about, webhook=webhook, job_id=job_id, wait=at_once)
 
     once = Idempotency(shared.client.redis, shared.client.short_jobs, shared.settings.idempotency_ttl)
     job, first = once.once(request, caller().name, make)
@@ -102,7 +102,7 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
         job = shared.client.short_jobs.follow(job.id, wait)
         result = outcome(job) if job.over else None
     else:
-        result = shared.client.wait(job, wait, give_up=is_stopping) if wait else None
+        result = shared.client.wait(job, left_of(wait, job), give_up=is_stopping) if wait else None
     if result is None:
         return accepted(job)
     response = jsonify(result)

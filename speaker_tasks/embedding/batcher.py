@@ -161,12 +161,14 @@ class Batcher:
 
     def _enter(self, timeout: float) -> float:
         """Take a place in the network, in order: the seconds until it was free. Raises Busy."""
-        turn = _Turn()
         with self._changed:
             self._check_room(len(self._turns))
-            self._asked = turn.submitted
+            self._asked = now = time.monotonic()
+            if not self._turns and self._has_place(self.embedder.ahead):
+                self._running[threading.get_ident()] = now
+                return 0.0
+            turn = _Turn()
             self._turns.append(turn)
-            self._give_places()
         turn.come.wait(timeout)
         with self._changed:
             if turn.thread in self._running:
@@ -179,7 +181,7 @@ class Batcher:
 
     def _give_places(self) -> None:
         """Let run by themselves whose turn has come."""
-        while self._turns and self._has_place():
+        while self._turns and self._has_place(self.embedder.ahead):
             turn = self._turns.popleft()
             self._running[turn.thread] = time.monotonic()
             turn.come.set()
@@ -195,13 +197,14 @@ class Batcher:
             started = self._running.pop(threading.get_ident())
             self._bulk_running -= bulk
             self._give_places()
-            self._changed.notify()
+            if self._queue or self._bulk:
+                self._changed.notify()
             took = time.monotonic() - started
             self._count(batches=1, requests=requests, failed=failed, wait_seconds=waited, run_seconds=took)
-            self._metrics = replace(self._metrics, largest_batch=max(self._metrics.largest_batch, requests))
+            self._metrics.largest_batch = max(self._metrics.largest_batch, requests)
 
-    def _has_place(self) -> bool:
-        return len(self._running) < len(self._threads)
+    def _has_place(self, ahead: int = 0) -> bool:
+        return len(self._running) < len(self._threads) + ahead
 
     def _take(self) -> list[_Work]:
         """Wait for work and take what is there; empty once stopped."""
@@ -274,8 +277,8 @@ class Batcher:
         return 0
 
     def _count(self, **more: float) -> None:
-        added = {key: getattr(self._metrics, key) + value for key, value in more.items()}
-        self._metrics = replace(self._metrics, **added)
+        for name, value in more.items():
+            setattr(self._metrics, name, getattr(self._metrics, name) + value)
 
     @staticmethod
     def _wait(future: Future[np.ndarray], timeout: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass
 class Metrics:
     """Counts and sums since the start; `waiting` and `running_for` are of this moment."""
 

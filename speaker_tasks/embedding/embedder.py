@@ -42,8 +42,8 @@ class Embedder:
         self.runtime, self.device, self.precision = runtime.name, runtime.device, runtime.precision
         self.mixes_lengths = runtime.mixes_lengths
         self._runtime = runtime
-        self.streams = runtime.streams
-        self._calls = threading.BoundedSemaphore(runtime.streams)
+        self.streams, self.ahead = runtime.streams, runtime.ahead
+        self._calls = threading.BoundedSemaphore(runtime.streams + runtime.ahead)
         self._front_end = FRONT_ENDS[loaded.config.front_end]
         self._window = int(WINDOW_SECONDS[loaded.config.front_end] * SAMPLE_RATE)
         self._batch_frames = BATCH_FRAMES[loaded.config.front_end]

@@ -17,6 +17,9 @@ REPEATS = 3
 NEAR_BEST = 0.9
 """A larger batch is not worth its latency for less than the last tenth of the rate."""
 LONGEST_WAIT_MS = 5.0
+THREADS_A_CALL = 4
+"""Threads for each call that runs at a time: in one, about to begin, being prepared, being answered."""
+MOST_THREADS = 32
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ def measured(embedder: Embedder) -> Limits:
         embedder.run(batch)  # the first call of a shape chooses its algorithms
         seconds[size] = min(_timed(embedder, batch) for _ in range(REPEATS))
     return chosen(seconds)
+
+
+def threads_for(embedder: Embedder, max_batch: int) -> int:
+    """How many threads keep the network fed: so many calls, each of so many requests, and as much on its way."""
+    calls = max(2, max_batch) // 2 if embedder.mixes_lengths else embedder.streams
+    return min(MOST_THREADS, THREADS_A_CALL * calls)
 
 
 def chosen(seconds: Mapping[int, float]) -> Limits:

@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Runtime(Protocol):
-    """An executable network, to be called by `streams` threads at a time."""
+    """An executable network, to be called by `streams + ahead` threads at a time."""
 
     name: str
     device: str
@@ -40,6 +40,8 @@ class Runtime(Protocol):
     """Whether a batch is better filled with clips of any lengths than run by equal ones."""
     streams: int
     """Calls that may run at the same moment."""
+    ahead: int
+    """Calls that are best handed over beyond those: they begin as soon as another ends."""
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """`(B, bins, T, 1)` float32 with `(B,)` int32 valid frames each: `(B, embedding_size)` float32 unit rows."""
@@ -72,6 +74,9 @@ class OpenVINORuntime:
 
     A call that runs alone has all threads, which is quickest; calls that meet have one each, which is most in all: two
     threads that share a call wait for each other, the more so when other processes want the cores as well.
+
+    As many calls again may be handed over ahead: OpenVINO's own threads go from one to the next without Python's lock,
+    for which a thread that has just ended a call would wait while its processor has nothing to do.
     """
 
     name, device, mixes_lengths = "openvino", "cpu", False
@@ -84,25 +89,23 @@ class OpenVINORuntime:
         self.precision = _cpu_precision(precision)
         self._size = weights.config.embedding_size
         self.streams = threads or usable_processors()
+        self.ahead = self.streams
         options: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
         if cache_dir is not None and writable(cache_dir):
             options["CACHE_DIR"] = str(cache_dir)
         core, made = openvino.Core(), graphs(weights, cache_dir)
 
-        def compiled(streams: int) -> list[_Request]:
+        def compiled(streams: int, requests: int) -> list[_Request]:
             shape = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.streams}
             trunk, head = (
                 core.compile_model(graph, "CPU", {**options, **shape, "INFERENCE_PRECISION_HINT": kind})
                 for graph, kind in zip(made, (self.precision, "f32"), strict=True)
             )
-            return [
-                _Request(trunk.create_infer_request(), head.create_infer_request(), openvino.Tensor)
-                for _ in range(streams)
-            ]
+            return [_Request(trunk, head, openvino.Tensor, handed=requests > 1) for _ in range(requests)]
 
-        (self._whole,) = compiled(1)
+        self._whole = compiled(1, 1)[0] if self.streams > 1 else None
         self._shares: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        for one in compiled(self.streams) if self.streams > 1 else [self._whole]:
+        for one in compiled(self.streams, self.streams + self.ahead):
             self._shares.put(one)
         self._running, self._met, self._lock = 0, float("-inf"), threading.Lock()
 
@@ -127,12 +130,13 @@ class OpenVINORuntime:
             if self._running > 1:
                 self._met = now
             alone = now - self._met > MEETING_SECONDS
-        share = None if alone and self.streams > 1 else self._shares.get()
+        whole = self._whole if alone else None
+        request = whole or self._shares.get()
         try:
-            yield share or self._whole
+            yield request
         finally:
-            if share is not None:
-                self._shares.put(share)
+            if request is not whole:
+                self._shares.put(request)
             with self._lock:
                 self._running -= 1
 
@@ -140,18 +144,29 @@ class OpenVINORuntime:
 class _Request:
     """The two graphs, run one after the other; by one thread at a time."""
 
-    def __init__(self, trunk: Any, head: Any, tensor: Any) -> None:
-        self._trunk, self._head, self._tensor = trunk, head, tensor
+    def __init__(self, trunk: Any, head: Any, tensor: Any, *, handed: bool) -> None:
+        """`handed` over to OpenVINO's threads, or run in the caller's."""
+        self._trunk, self._head, self._tensor = trunk.create_infer_request(), head.create_infer_request(), tensor
+        self._call = _hand_over if handed else _call
 
     def run(self, spectrograms: np.ndarray) -> np.ndarray:
         """`(B, 1, bins, T)` to `(B, size)`, which the next call overwrites."""
         # Tensors set by hand: to find out what an argument of `infer` is takes a tenth of a millisecond.
         self._trunk.set_input_tensor(self._tensor(spectrograms, shared_memory=True))
-        self._trunk.infer(share_outputs=True)
+        self._call(self._trunk)
         self._head.set_input_tensor(self._trunk.get_output_tensor(0))
-        self._head.infer(share_outputs=True)
+        self._call(self._head)
         found: np.ndarray = self._head.get_output_tensor(0).data
         return found
+
+
+def _call(request: Any) -> None:
+    request.infer(share_outputs=True)
+
+
+def _hand_over(request: Any) -> None:
+    request.start_async(share_inputs=True)
+    request.wait()
 
 
 class TensorFlowRuntime:
@@ -160,7 +175,7 @@ class TensorFlowRuntime:
     On a GPU its memory grows as needed, and bf16 is chosen where the GPU has it; on a CPU bf16 gains nothing here.
     """
 
-    name, mixes_lengths, streams = "tensorflow", True, 1
+    name, mixes_lengths, streams, ahead = "tensorflow", True, 1, 0
 
     def __init__(self, weights: Weights, *, device: str = "cpu", precision: str = "auto", threads: int = 0) -> None:
         import_keras("tensorflow")

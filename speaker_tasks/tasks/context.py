@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import redis
 from celery import Celery
@@ -14,7 +14,7 @@ from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.celery_app import RECOGNIZE_QUEUE, redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
-from speaker_tasks.embedding.limits import measured
+from speaker_tasks.embedding.limits import Limits, measured, threads_for
 from speaker_tasks.embedding.machine import share_of_processors
 from speaker_tasks.intake import Intake
 from speaker_tasks.jobs import JobStore
@@ -26,7 +26,7 @@ from speaker_tasks.tasks.gate import Gate
 from speaker_tasks.tasks.terms import TermsKeeper
 
 SPARE_CONNECTIONS = 4
-"""Connections to Redis beyond one for each task that runs: heartbeat, banks."""
+"""Connections to Redis beyond those of threads: heartbeat, banks."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class WorkerContext:
     settings: Settings
     embedder: Embedder
     recent: Recent
+    reserved: int
+    """Threads that do recognitions, and nothing else."""
     batcher: Batcher
     gate: Gate
     redis: redis.Redis
@@ -57,8 +59,10 @@ _installed: list[WorkerContext] = []
 
 def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
-    threads = settings.concurrency + settings.reserved_threads
-    client = redis_client(settings, connections=threads + SPARE_CONNECTIONS)
+    limits = _limits(settings, embedder)
+    reserved = settings.reserved_threads or threads_for(embedder, limits.max_batch)
+    threads = settings.concurrency + reserved
+    client = redis_client(settings, connections=threads + reserved + SPARE_CONNECTIONS)
     keeper = BankKeeper(client, settings)
     banks = keeper.store
     active = ActiveMode(
@@ -73,7 +77,8 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         settings=settings,
         embedder=embedder,
         recent=Recent(client, settings.recent_seconds, embedder.model_id),
-        batcher=_batcher(settings, embedder, max_queue=2 * threads + 16),
+        reserved=reserved,
+        batcher=Batcher(embedder, **asdict(limits), max_queue=2 * threads + 16),
         gate=Gate(max(1, share_of_processors(settings.workers) - 1)),
         redis=client,
         audio=RedisAudioStore(client, settings.payload_ttl),
@@ -87,11 +92,10 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     )
 
 
-def _batcher(settings: Settings, embedder: Embedder, *, max_queue: int) -> Batcher:
+def _limits(settings: Settings, embedder: Embedder) -> Limits:
     limits = measured(embedder)
-    max_batch = settings.max_batch or limits.max_batch
     max_wait = limits.max_wait_ms if settings.max_wait_ms is None else settings.max_wait_ms
-    return Batcher(embedder, max_batch=max_batch, max_wait_ms=max_wait, max_queue=max_queue)
+    return Limits(settings.max_batch or limits.max_batch, max_wait)
 
 
 def install(context: WorkerContext) -> None:

@@ -43,12 +43,13 @@ class Reserve:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self) -> None:
-        intake = self._context.intake
-        while not intake.closed:
+        intake, ended = self._context.intake, None
+        while ended is not None or not intake.closed:
             try:
-                taken = intake.take() or intake.wait(WAIT_SECONDS)
+                written, ended = ended, None
+                taken = intake.take(written) or intake.wait(WAIT_SECONDS)
                 if taken is not None:
-                    do(self._context, taken)
+                    ended = do(self._context, taken)
             except redis.RedisError as error:
                 logger.warning("no recognition can be taken: %s", error)
                 time.sleep(AWAY_SECONDS)

@@ -20,7 +20,8 @@ from celery.utils.log import get_task_logger
 from speaker_tasks.celery_app import ENROLL_QUEUE
 from speaker_tasks.errors import RedisAway, SpeakerTasksError
 from speaker_tasks.intake import BroughtAudio, Taken
-from speaker_tasks.jobrecord import made_at
+from speaker_tasks.jobrecord import State, made_at
+from speaker_tasks.jobs import Ending
 from speaker_tasks.outbox import Message
 from speaker_tasks.payloads import PAYLOAD_PREFIX
 from speaker_tasks.tasks.context import WorkerContext, current
@@ -31,7 +32,7 @@ Work = Callable[[WorkerContext, Sequence[str]], dict[str, Any]]
 WEBHOOK_TASK = "speaker_tasks.webhook"
 
 _thread = threading.local()
-"""`taken`: the message that this thread took by itself, while its task runs."""
+"""`taken`: the message that this thread took by itself, while its task runs; `ending`: how it ended, unwritten."""
 
 
 def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None = None) -> dict[str, Any]:
@@ -46,15 +47,16 @@ def run_job(job_id: str, sources: Sequence[str], work: Work, webhook: str | None
     return _run(context, job_id, sources, work, webhook)
 
 
-def do(context: WorkerContext, taken: Taken) -> None:
-    """Run the task of a message that this thread took by itself.
+def do(context: WorkerContext, taken: Taken) -> Ending | None:
+    """Run the task of a message that this thread took by itself: how it ended, which the caller has to write.
 
-    One that fails for a reason of ours is not acknowledged, and comes back after the visibility timeout.
+    It is None if that was written already, or the task failed for a reason of ours: such a message is not
+    acknowledged, and comes back after the visibility timeout.
     """
     parcel, began = taken.parcel, time.monotonic()
     context.intake.announce("task-received", parcel, name=parcel.task, args="()", kwargs=repr(parcel.kwargs))
     context.intake.announce("task-started", parcel)
-    _thread.taken = taken
+    _thread.taken, _thread.ending = taken, None
     try:
         envelope = context.app.tasks[parcel.task].run(**parcel.kwargs)
     except Exception as error:
@@ -66,7 +68,10 @@ def do(context: WorkerContext, taken: Taken) -> None:
         context.intake.announce("task-succeeded", parcel, result=repr(envelope), runtime=took)
     finally:
         _thread.taken = None
-        context.intake.let_go(taken)
+        if _thread.ending is None:
+            context.intake.let_go(parcel.tag)
+    ending: Ending | None = _thread.ending
+    return ending
 
 
 def queued_ms(job_id: str) -> float:
@@ -88,14 +93,13 @@ def _run(
         if webhook:  # written down first: what is lost after the job's end is sent again
             told = Message(f"{job_id}-webhook", WEBHOOK_TASK, ENROLL_QUEUE, {"job_id": job_id, "url": webhook})
             context.outbox.put(told)
-        context.jobs.finish(
-            job_id,
-            "failed" if error else "succeeded",
-            result=result,
-            error=error,
-            drop=keys,
-            tag=taken.parcel.tag if taken else "",
-        )
+        state: State = "failed" if error else "succeeded"
+        tag = taken.parcel.tag if taken else ""
+        ending = context.jobs.ending(job_id, state, result=result, error=error, drop=keys, tag=tag)
+        if taken is not None and told is None:
+            _thread.ending = ending
+        else:
+            context.jobs.end(ending)
         if told is not None:
             with suppress(RedisAway):
                 context.outbox.publish(told)

@@ -10,8 +10,8 @@ import pytest
 from banks.store import BankStore
 from speaker_tasks.celery_app import OTHER_QUEUE, QUEUES
 from speaker_tasks.client import TaskClient
-from speaker_tasks.intake import BroughtAudio, Intake
-from speaker_tasks.jobs import JobStore
+from speaker_tasks.intake import BroughtAudio, Intake, Taken
+from speaker_tasks.jobs import Ending, JobStore
 from speaker_tasks.payloads import Audio
 from tests.integration.sounds import RATE, voice
 from tests.integration.stack import Stack, wait_for
@@ -22,6 +22,12 @@ AUDIO = Audio.of_samples(np.zeros(16_000, np.float32), 16_000)
 @pytest.fixture
 def intake(client: TaskClient) -> Intake:
     return Intake(client.redis, "recognize", BankStore(client.redis).token_key)
+
+
+def ending(client: TaskClient, taken: Taken) -> Ending:
+    return client.short_jobs.ending(
+        taken.parcel.kwargs["job_id"], "succeeded", result={}, drop=list(taken.audio), tag=taken.parcel.tag
+    )
 
 
 def test_a_message_is_taken_with_its_audio_and_marked_as_running(client: TaskClient, intake: Intake) -> None:
@@ -42,8 +48,34 @@ def test_the_end_of_the_job_acknowledges_the_message(client: TaskClient, intake:
     taken = intake.take()
     assert taken is not None
     assert client.redis.hlen("unacked") == 1
-    client.short_jobs.finish(taken.parcel.kwargs["job_id"], "succeeded", result={}, tag=taken.parcel.tag)
+    assert client.short_jobs.end(ending(client, taken))
     assert client.redis.hlen("unacked") == client.redis.zcard("unacked_index") == 0
+
+
+def test_the_step_that_ends_a_job_takes_the_next(client: TaskClient, intake: Intake) -> None:
+    jobs = [client.embed(AUDIO) for _ in range(2)]
+    first = intake.take()
+    assert first is not None
+    second = intake.take(ending(client, first))
+    assert second is not None
+    assert client.job(jobs[0].id).state == "succeeded"
+    assert client.job(jobs[1].id).state == "running"
+    assert list(second.audio.values()) == [AUDIO.pack()]
+    assert intake.held() == (second.parcel.tag,)
+    assert intake.take(ending(client, second)) is None
+    assert intake.held() == ()
+    assert [client.job(job.id).state for job in jobs] == ["succeeded"] * 2
+    assert client.redis.hlen("unacked") == client.redis.zcard("unacked_index") == 0
+
+
+def test_a_worker_that_leaves_writes_its_last_end(client: TaskClient, intake: Intake) -> None:
+    jobs = [client.embed(AUDIO) for _ in range(2)]
+    taken = intake.take()
+    assert taken is not None
+    intake.close()
+    assert intake.take(ending(client, taken)) is None
+    assert [client.job(job.id).state for job in jobs] == ["succeeded", "queued"]
+    assert client.redis.llen("recognize") == 1
 
 
 def test_the_oldest_comes_first_and_who_waits_is_woken(client: TaskClient, intake: Intake) -> None:

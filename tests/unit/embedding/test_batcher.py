@@ -19,7 +19,7 @@ class SlowEmbedder:
     """Gives each spectrogram's first value, in every place of the vector, when it is let go."""
 
     mixes_lengths = True
-    streams = 1
+    streams, ahead = 1, 0
 
     def __init__(self) -> None:
         self.gate = threading.Event()
