@@ -26,7 +26,6 @@ class Submitter:
 
     def __init__(self, client: redis.Redis, settings: Settings, jobs: JobStore, audio: RedisAudioStore) -> None:
         self._client, self._settings, self._jobs, self._audio = client, settings, jobs, audio
-        self._script = client.register_script(jobscripts.SUBMIT)
 
     def submit(
         self,
@@ -62,17 +61,12 @@ class Submitter:
         values: list[Any] = [self._settings.max_queued, message.encoded(), job.id, time.time(), self._jobs.ttl]
         values += [message.stored(), -REMEMBERED - 1, "wait" if wait else ""]
         values += [part for field in fields.items() for part in field]
-        pipe.evalsha(self._script.sha, len(keys), *keys, *values)
+        pipe.eval(jobscripts.SUBMIT, len(keys), *keys, *values)  # not by its hash, which a new server would not know
         if wait:
             pipe.blpop([reply], timeout=max(0.01, min(wait, POP_SECONDS)))
-        found = pipe.execute(raise_on_error=False)
+        found = pipe.execute()
         answer = found.pop() if wait else None
         waiting = found[-1]
-        if isinstance(waiting, redis.exceptions.NoScriptError):  # the server was started anew
-            waiting, answer = self._script(keys, values), None
-        for one in (*found[:-1], waiting, answer):
-            if isinstance(one, Exception):
-                raise one
         if waiting is not None:
             told = f"{waiting} recognitions wait already; try again later"
             raise Unavailable(told, waiting=waiting, retry_after=5)
