@@ -61,7 +61,8 @@ class Calibration:
 
     def llr(self, scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         """Log-likelihood ratios (natural) of `(N,)` cosines at `(N,)` seconds of speech."""
-        return _design(np.asarray(scores), np.asarray(seconds)) @ np.array(list(asdict(self).values()))
+        scores, duration = np.asarray(scores, np.float64), _duration(np.asarray(seconds))
+        return self.bias + self.by_score * scores + duration * (self.by_seconds + self.by_both * scores)
 
     def probability(self, scores: np.ndarray, seconds: np.ndarray, prior: float = 0.5) -> np.ndarray:
         """Posterior probability that the two sides are one speaker, for a prior in (0, 1)."""
@@ -76,8 +77,12 @@ def cllr(llr: np.ndarray, target: np.ndarray) -> float:
 
 
 def _design(scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    duration = np.log(np.clip(seconds, 0.2, 60.0) / REFERENCE_SECONDS)
+    duration = _duration(seconds)
     return np.stack([np.ones_like(scores), scores, duration, scores * duration], axis=-1).astype(np.float64)
+
+
+def _duration(seconds: np.ndarray) -> np.ndarray:
+    return np.log(np.minimum(np.maximum(seconds, 0.2), 60.0) / REFERENCE_SECONDS)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ symmetric normalisation (AS-norm, Matejka et al., Interspeech 2017), with a crow
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy as np
 NEAREST = 30
 """People of the crowd whose cosines are looked at for each side."""
 LEAST_DEVIATION = 1e-3
+KEPT = 16_384
+"""Enrolled vectors for which it is remembered what they have with the nearest."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Crowd:
     """People whom nobody enrolled: `(M, D)` float32 unit vectors, at least `NEAREST` of them."""
 
     vectors: np.ndarray
+    _known: dict[bytes, list[np.float32]] = field(default_factory=dict, repr=False)
+    """Mean and deviation for enrolled vectors, by digest."""
 
     @classmethod
     def of_card(cls, details: Mapping[str, Any]) -> Crowd | None:
@@ -85,9 +90,22 @@ class Crowd:
 
     def standings(self, voice: np.ndarray, enrolled: np.ndarray) -> list[Standing]:
         """How to read the cosines between a voice (D,) and enrolled vectors (K, D)."""
-        found = self.nearest(np.concatenate([voice[None], enrolled]))
-        readings = zip(*found.at(slice(1)).reading(found.at(slice(1, None))), strict=True)
+        readings = zip(*self.nearest(voice[None]).reading(self._nearest_again(enrolled)), strict=True)
         return [Standing(float(slope), float(offset)) for slope, offset in readings]
+
+    def _nearest_again(self, enrolled: np.ndarray) -> Nearest:
+        """`nearest` for vectors that come again and again: kept by their digests, so no voice outlives its bank."""
+        keys = [hashlib.blake2b(vector.tobytes(), digest_size=16).digest() for vector in enrolled]
+        kept = [(key, self._known.get(key)) for key in keys]
+        known = {key: pair for key, pair in kept if pair is not None}
+        if missing := [row for row, key in enumerate(keys) if key not in known]:
+            mean, deviation = self.nearest(enrolled[missing])
+            known |= {keys[row]: pair for row, *pair in zip(missing, mean, deviation, strict=True)}
+            if len(self._known) > KEPT:
+                self._known.clear()
+            self._known.update(known)
+        mean, deviation = np.array([known[key] for key in keys], np.float32).reshape(-1, 2).T
+        return Nearest(mean, deviation)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ vectors, normalised. Windows of several clips share a batch; masks keep each as 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,12 +116,12 @@ class Embedder:
 
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
+        if len(spectrograms) == 1:  # the commonest call: nothing to sort out
+            return self._call(spectrograms)
         vectors = np.empty((len(spectrograms), self.embedding_size), np.float32)
         lengths = [part.shape[1] for part in spectrograms]
         for batch in _batches(lengths, self._batch_frames, mixed=self.mixes_lengths):
-            padded, frames = pad([spectrograms[index] for index in batch])
-            with self._calls:
-                vectors[batch] = self._runtime.embed(padded, frames)
+            vectors[batch] = self._call([spectrograms[index] for index in batch])
         return vectors
 
     def warm(self) -> float:
@@ -129,16 +130,26 @@ class Embedder:
         self.embed(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
         return time.perf_counter() - started
 
+    def _call(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
+        padded, frames = pad(spectrograms)
+        with self._calls:
+            return self._runtime.embed(padded, frames)
+
 
 def pool(vectors: np.ndarray) -> np.ndarray:
     """The vector of a clip from those of its windows, `(W, D)`: their mean, normalised, `(D,)` float32."""
-    mean = vectors.mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+    mean = vectors[0] if len(vectors) == 1 else vectors.mean(axis=0)
+    return mean / max(math.sqrt(np.dot(mean, mean)), 1e-12)
 
 
 def pad(spectrograms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack `(bins, T)` spectrograms under zeros: `(B, bins, max T, 1)` float32 and `(B,)` int32 valid frames."""
+    """Stack `(bins, T)` spectrograms under zeros: `(B, bins, max T, 1)` float32 and `(B,)` int32 valid frames.
+
+    One alone is not copied.
+    """
     frames = np.array([part.shape[1] for part in spectrograms], np.int32)
+    if len(spectrograms) == 1:
+        return spectrograms[0].astype(np.float32, copy=False)[np.newaxis, :, :, np.newaxis], frames
     stacked = np.zeros((len(frames), spectrograms[0].shape[0], int(frames.max()), 1), np.float32)
     for row, part in zip(stacked, spectrograms, strict=True):
         row[:, : part.shape[1], 0] = part
@@ -153,8 +164,7 @@ def windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         while len(held) >= 2 * size:
             yield held[:size]
             held = held[size:]
-    parts = 2 if len(held) > size else 1
-    yield from np.array_split(held, parts)
+    yield from np.array_split(held, 2) if len(held) > size else [held]
 
 
 def _spoken_windows(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

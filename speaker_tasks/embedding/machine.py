@@ -13,7 +13,7 @@ import numpy as np
 
 KEEP_BELOW = 64 << 20
 """Freed blocks up to this many bytes stay with the process."""
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 _logger = logging.getLogger(__name__)
 
@@ -69,10 +69,12 @@ def settle() -> None:
 
     Spectra of a few seconds are arrays of some megabytes, which the C library gives back to the kernel and faults in
     again each time: two thirds of the front end's time. The mel product is too small to share between threads; it
-    took ten times longer when it was. Does nothing where the C library or numpy's BLAS are others.
+    took ten times longer when it was. Threads share one heap: with one each, each would keep what it freed. Does
+    nothing where the C library or numpy's BLAS are others.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_ARENA_MAX, 1)
         for option, value in ((_M_MMAP_THRESHOLD, KEEP_BELOW), (_M_TRIM_THRESHOLD, 2 * KEEP_BELOW), (_M_TOP_PAD, 0)):
             libc.mallopt(option, value)
         for library in Path(np.__file__).parent.with_name("numpy.libs").glob("libscipy_openblas*"):

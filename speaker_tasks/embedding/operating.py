@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist, linear_regression
 from typing import Any
 
@@ -81,8 +82,8 @@ class OperatingPoints:
 
         Rates between and beyond the measured ones are read on the normal scale, on which the tail is nearly straight.
         """
-        at = [_at_rate(self.rates, row, rate) for row in self.thresholds]
-        return float(np.interp(math.log(max(seconds, 1e-3)), np.log(self.seconds), at))
+        at = _all_at_rate(self.rates, self.thresholds, rate)
+        return float(np.interp(math.log(max(seconds, 1e-3)), _logs(self.seconds), at))
 
     def for_bank(self, rate: float, seconds: float, speakers: int) -> float:
         """The cosine that the best of `speakers` scores of a stranger reaches with probability `rate` at most."""
@@ -118,6 +119,17 @@ def _reached(parts: Sequence[np.ndarray], rates: Sequence[float]) -> list[tuple[
     below = np.cumsum(weights[order]) - weights[order] / 2
     found = np.interp([1 - rate for rate in rates], below / weights.sum(), scores[order])
     return [(float(one), int(np.count_nonzero(scores > one))) for one in found]
+
+
+@lru_cache(maxsize=1024)
+def _all_at_rate(rates: tuple[float, ...], rows: tuple[tuple[float, ...], ...], rate: float) -> np.ndarray:
+    """What each row has at a rate: kept, since the rates that banks ask for are few, one for each number of people."""
+    return np.array([_at_rate(rates, row, rate) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _logs(seconds: tuple[float, ...]) -> np.ndarray:
+    return np.log(seconds)
 
 
 def _at_rate(rates: Sequence[float], thresholds: Sequence[float], rate: float) -> float:

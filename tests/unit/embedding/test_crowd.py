@@ -44,3 +44,14 @@ def test_the_card_keeps_it(crowd: Crowd) -> None:
     np.testing.assert_allclose(np.linalg.norm(again.vectors, axis=1), 1, atol=1e-6)
     with pytest.raises(ValueError):
         Crowd.from_dict({"people": 2, "vectors": "no base64!"})
+
+
+def test_a_vector_that_comes_again_is_read_alike_and_is_not_kept_itself(crowd: Crowd) -> None:
+    drawn = unit(np.random.default_rng(3).normal(size=(5, 16)))
+    voice, enrolled, other = drawn[0], drawn[1:4], drawn[4:]
+    first = crowd.standings(voice, enrolled)
+    again = crowd.standings(voice, np.concatenate([enrolled[1:], other]))
+    assert again[:2] == first[1:]
+    fresh = Crowd(crowd.vectors).standings(voice, enrolled)
+    assert [one.of(0.5) for one in first] == pytest.approx([one.of(0.5) for one in fresh], rel=1e-5)
+    assert {len(key) for key in crowd._known} == {16}
