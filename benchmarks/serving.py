@@ -5,9 +5,9 @@
 Starts the real stack (an embedded server, gunicorn, a worker) on loopback, and clients in a process of their own: a
 closed loop and an open one (Poisson). Speech of 2 to 8 s from `$SPEAKER_SHARED/speech/validation` (default `../shared`
 beside the checkout), else of the demo's voices. Warm-up is not counted. In the same run, on the same cores: the bare
-network and the bare embedder (decoding, features, network), and the peers. All measures take about ten minutes;
-`--only` names some (`bare,closed,peers,open,bulk,scaling,vgg,banks,clients,lengths,memory`), whose figures replace the
-older ones in `--json`; `--only none` prints and draws what that file holds.
+network and the bare embedder (decoding, features, network), and the peers. All measures take about fifteen minutes;
+`--only` names some (`bare,closed,throughput,peers,open,bulk,scaling,vgg,banks,clients,lengths,memory`), whose figures
+replace the older ones in `--json`; `--only none` prints and draws what that file holds.
 
 Resemblyzer is no part of the product: `pip install -r benchmarks/requirements.txt`, then `pip install --no-deps
 resemblyzer==0.1.4`, or name a folder that holds it by `--path`. A peer that is not there is left out, and said so.

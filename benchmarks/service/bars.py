@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 OLDER_RATE, OLDER_MS = 1.8, 640.0
@@ -39,21 +40,15 @@ def _at_most(name: str, value: float, most: float, unit: str, told: str = "") ->
     return Row(name, measured, f"at most {most:g} {unit}", value <= most)
 
 
-def _throughput(bare: Figures, closed: Figures) -> Iterator[Row]:
-    yield from _of_bare(bare, closed["wav, 16"], closed["json, 16"], "one worker")
-
-
-def _throughput_of_two(bare: Figures, scaling: Figures) -> Iterator[Row]:
-    yield from _of_bare(bare, scaling["two workers on two cores"], scaling["json"], "a worker a core")
-
-
-def _of_bare(bare: Figures, wav: Figures, json: Figures, how: str) -> Iterator[Row]:
+def _throughput(figures: Figures) -> Iterator[Row]:
     limits = (("embedder", "a process pinned to each core"), ("one_process", "one process"))
-    for kind, found, least in (("WAV", wav, 0.85), ("JSON", json, 0.6)):
-        for limit, bare_how in limits:
-            rate, most = found["rate"], bare[limit]
-            name = f"{kind}, 16 clients, {how}, of the bare embedder ({bare_how})"
-            yield _at_least(name, rate / most, least, f"{rate:.0f} of {most:.0f} clips/s")
+    for how, rounds in figures.items():
+        for kind, least in (("wav", 0.85), ("json", 0.6)):
+            for limit, bare_how in limits:
+                share = median(one[kind] / one[limit] for one in rounds)
+                rate, most = (median(one[name] for one in rounds) for name in (kind, limit))
+                name = f"{kind.upper()}, 16 clients, {how}, of the bare embedder ({bare_how})"
+                yield _at_least(name, share, least, f"{rate:.0f} of {most:.0f} clips/s")
 
 
 def _latency(bare: Figures, closed: Figures) -> Iterator[Row]:
@@ -121,8 +116,7 @@ def _banks(figures: Figures) -> Iterator[Row]:
 
 
 _BARS = (
-    (("bare", "closed"), _throughput),
-    (("bare", "scaling"), _throughput_of_two),
+    (("throughput",), _throughput),
     (("bare", "closed"), _latency),
     (("open",), _open),
     (("bulk",), _bulk),

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.service import bare, load, peers, speech
-from benchmarks.service.bench import JSON, WAV, Bench, Figures, enroll, shown, watched
+from benchmarks.service.bench import CLIPS, JSON, WAV, Bench, Figures, enroll, shown, watched
 from benchmarks.service.beside import banks, bulk
 from benchmarks.service.stack import ServingStack
 
 BOTH = "two workers on two cores"
+ROUNDS = 4
 
 
 def bare_rates(bench: Bench) -> Figures:
@@ -34,6 +35,24 @@ def closed(bench: Bench) -> Figures:
             "json of 4 s, 1": watched(stack, bench.plan(stack, JSON, bench.json_of_4_s, clients=1)),
         }
         return found | {"stages": stages(stack, bench), "resident": stack.resident()}
+
+
+def throughput(bench: Bench) -> Figures:
+    """16 clients in turns with the bare rates, so that a machine whose speed changes changes both."""
+    two, short = bench.cores[:2], bench.seconds / 2
+    found: Figures = {}
+    cases: dict[str, dict[str, Any]] = {"one worker": {}, "a worker a core": {"workers": 2, "cores": two}}
+    variables = {"SPEAKER_DATA_DIR": str(bench.folder / "data")}
+    for name, how in cases.items():
+        with bench.stack(**how) as stack:
+            enroll(stack, bench.clips[0])
+            found[name] = []
+            for _ in range(ROUNDS):
+                alone = bare.as_dict(bare.measure(bench.wav, short, bench.cores, variables))
+                plans = {"wav": bench.plan(stack, WAV, bench.wav), "json": bench.plan(stack, JSON, bench.json)}
+                rates = {kind: load.run(replace(plan, clients=16, seconds=short)).rate for kind, plan in plans.items()}
+                found[name].append(alone | rates)
+    return found
 
 
 def stages(stack: ServingStack, bench: Bench) -> Figures:
@@ -133,12 +152,13 @@ def _vgg_weights(folder: Path) -> str | None:
 def memory(bench: Bench) -> Figures:
     """Resident memory in MiB of the largest process of each kind, over many requests of mixed lengths.
 
-    The first fifth is a warm-up: records of answered jobs live for some seconds, so the server is full of them only
-    after thousands, and each of the network's graphs has to meet each length.
+    Before it comes a warm-up: records of answered jobs live for some seconds, so the server is full of them only after
+    thousands of requests, and each of the network's graphs has to meet each length, those of a call alone too.
     """
     with bench.stack(flower=True) as stack:
         enroll(stack, bench.clips[0])
         looks: list[Figures] = []
+        load.run(bench.plan(stack, WAV, bench.wav, clients=1, requests=2 * CLIPS, warm_up=0.0))
         step, done = bench.requests // 10, 0
         for number in range(11):
             count = step if number else 2 * step
@@ -160,6 +180,7 @@ def rivals(bench: Bench) -> Figures:
 MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "bare": bare_rates,
     "closed": closed,
+    "throughput": throughput,
     "peers": rivals,
     "open": opened,
     "bulk": bulk,
