@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import orjson
 import redis
@@ -30,6 +30,16 @@ PAGE = 200
 LOOK_SECONDS = 0.1
 POP_SECONDS = 1.0
 """One blocking read of a longer wait, well under the client's socket timeout."""
+
+
+class Asked(TypedDict, total=False):
+    """What `JobStore.described` takes beside the kind of job."""
+
+    about: dict[str, Any] | None
+    total: int
+    start_within: float | None
+    job_id: str | None
+    brief: int
 
 
 @dataclass(frozen=True)
@@ -68,20 +78,9 @@ class JobStore:
         self._record = client.register_script(jobscripts.RECORD)
         self._keep = client.register_script(jobscripts.KEEP)
 
-    def create(
-        self,
-        kind: str,
-        *,
-        about: dict[str, Any] | None = None,
-        total: int = 0,
-        start_within: float | None = None,
-        job_id: str | None = None,
-        brief: int = 0,
-    ) -> JobRecord:
-        """A new queued job. `brief` is for how many seconds after its end a brief job is remembered."""
-        job, fields = self.described(
-            kind, about=about, total=total, start_within=start_within, job_id=job_id, brief=brief
-        )
+    def create(self, kind: str, **asked: Unpack[Asked]) -> JobRecord:
+        """A new queued job."""
+        job, fields = self.described(kind, **asked)
         key, pipe = self.key(job.id), self.client.pipeline()
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self.ttl)
@@ -100,7 +99,10 @@ class JobStore:
         job_id: str | None = None,
         brief: int = 0,
     ) -> tuple[JobRecord, dict[Any, Any]]:
-        """What `create` would write: the job, and the fields of its record."""
+        """What `create` writes: the job, and the fields of its record.
+
+        `brief` is for how many seconds after its end a brief job is remembered.
+        """
         now = time.time()
         expires = now + start_within if start_within else None
         job = JobRecord(job_id or new_id(now), kind, created=now, expires=expires, total=total, about=about or {})
