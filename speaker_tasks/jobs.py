@@ -114,10 +114,11 @@ class JobStore:
 
     def get(self, job_id: str) -> JobRecord:
         """The job. Raises `NotFound` for an unknown id, `Gone` for a job that was forgotten."""
-        stored: Any = self.client.hgetall(self.key(job_id))
-        if stored:
+        if stored := self._stored(job_id):
             return from_hash(job_id, stored)
         if self.client.zscore(self.index_key, job_id) is not None:
+            if stored := self._stored(job_id):  # it was made between the two looks
+                return from_hash(job_id, stored)
             raise Gone(f"job {job_id!r} has ended long ago and is forgotten", job=job_id)
         raise NotFound(f"there is no job {job_id!r}", job=job_id)
 
@@ -282,6 +283,10 @@ class JobStore:
         templates = (self.key_template, self.report_template, self.reply_template)
         self.client.unlink(*(template.format(id=job_id) for template in templates))
         self.client.zrem(self.index_key, job_id)
+
+    def _stored(self, job_id: str) -> dict[bytes, bytes]:
+        found: Any = self.client.hgetall(self.key(job_id))
+        return found
 
     def _page(self, start: Any, offset: int) -> list[str]:
         found: Any = self.client.zrevrangebyscore(self.index_key, start, "-inf", start=offset, num=PAGE)

@@ -15,7 +15,7 @@ from speaker_tasks.celery_app import QUEUES
 from speaker_tasks.client import TaskClient
 from speaker_tasks.errors import Conflict, Gone, NotFinite, NotFound, NoWorker, PayloadGone, Unavailable
 from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
-from speaker_tasks.jobs import JobStore
+from speaker_tasks.jobs import JobStore, new_id
 from speaker_tasks.outbox import Message
 from speaker_tasks.payloads import Audio
 from speaker_tasks.pulse import Lost, touch_running
@@ -32,6 +32,20 @@ class TestJobs:
         assert stored.to_dict()["created"].endswith("+00:00")
         with pytest.raises(NotFound):
             client.job("0123")
+
+    def test_a_job_that_is_made_while_one_looks_for_it_is_not_gone(
+        self, client: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs, job_id, read = client.short_jobs, new_id(time.time()), client.redis.hgetall
+
+        def read_too_early(key: str) -> object:
+            found = read(key)
+            monkeypatch.undo()
+            jobs.create("embed", job_id=job_id)
+            return found
+
+        monkeypatch.setattr(client.redis, "hgetall", read_too_early)
+        assert jobs.get(job_id).state == "queued"
 
     def test_ids_sort_by_age(self, client: TaskClient) -> None:
         ids = []
