@@ -1,4 +1,4 @@
-"""AS-norm: scores told in how far they stand out from those with a cohort of other people.
+"""AS-norm: how far a score stands out from the scores with a cohort of other people.
 
 Adaptive symmetric normalisation, Matejka et al., *Analysis of Score Normalization in Multilingual Speaker Recognition*
 (Interspeech 2017): both sides' scores with their nearest cohort speakers give a mean and a deviation each.
@@ -13,6 +13,7 @@ import numpy as np
 from banks.bank import Bank, check_model
 from banks.matching import scores
 from banks.store import BankStore
+from banks.vectors import unit
 from speaker_tasks.errors import Unusable
 
 NEAREST = 200
@@ -60,13 +61,13 @@ def cohort_of(cohort: Bank, bank: Bank) -> np.ndarray:
             cohort=cohort.name,
             speakers=len(rows),
         )
-    return _unit(cohort.vectors[rows])
+    return unit(cohort.vectors[rows])
 
 
 def normalised(cosines: np.ndarray, enrolled: np.ndarray, query: np.ndarray, cohort: np.ndarray) -> np.ndarray:
     """The AS-norm of the cosines (K,) between a unit query (D,) and enrolled vectors (K, D), for a cohort (M, D)."""
     query_mean, query_deviation = _nearest(scores(cohort, query)[None])
-    row_mean, row_deviation = _nearest(_unit(enrolled) @ cohort.T)
+    row_mean, row_deviation = _nearest(unit(enrolled) @ cohort.T)
     sides = (cosines - query_mean) / query_deviation + (cosines - row_mean) / row_deviation
     return (sides / 2).astype(np.float32)
 
@@ -76,7 +77,3 @@ def _nearest(with_cohort: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = min(NEAREST, with_cohort.shape[1])
     best = np.partition(with_cohort, with_cohort.shape[1] - count, axis=1)[:, -count:]
     return best.mean(axis=1), np.maximum(best.std(axis=1), 1e-3)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -33,7 +33,7 @@ class Clips:
     weights: np.ndarray
     """(M,) int64: how many recordings the vector stands for; 1 but for rows that came without clips."""
     paths: tuple[str, ...]
-    """Where the recording was read; empty if unknown."""
+    """Where the recording was read, as an absolute path or a URL; the file's name if it was uploaded; or empty."""
     spans: tuple[tuple[float, float] | None, ...]
     """Start and end in seconds of the part that was used; None is the whole file."""
 
@@ -80,12 +80,18 @@ class Bank:
     """What made this version: a file, a job, an operation."""
     clips: Clips | None = None
     """None: not kept, or not asked for."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Earlier names of speakers, before a rename or a merge, and their names now."""
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
         object.__setattr__(self, "vectors", checked_vectors(self.vectors, rows))
         object.__setattr__(self, "counts", _column(self.counts, rows, np.int64, "counts"))
         object.__setattr__(self, "seconds", _column(self.seconds, rows, np.float32, "seconds"))
+        if self.aliases:
+            labels = set(self.labels)
+            kept = {old: new for old, new in self.aliases.items() if new in labels and old not in labels}
+            object.__setattr__(self, "aliases", kept)
         if not self.created:
             object.__setattr__(self, "created", datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -158,6 +164,18 @@ def union(banks: Sequence[Bank], *, name: str, size: int = EMBEDDING_SIZE) -> Ba
         name=name,
         source="union of " + ", ".join(bank.name for bank in filled),
     )
+
+
+def misfit(name: str, model: str, size: int, wanted_model: str | None, wanted_size: int) -> str | None:
+    """Why a bank's vectors cannot be asked together with others, in a sentence; None if they can.
+
+    `wanted_model` is None where it is not known.
+    """
+    if size != wanted_size:
+        return f"bank {name!r} has vectors of {size} values, not of {wanted_size}: it was made by another model"
+    if wanted_model is not None and not same_model(model, wanted_model):
+        return f"bank {name!r} holds vectors of {model!r}, not of {wanted_model!r}"
+    return None
 
 
 def _bare(model: str) -> str:

@@ -40,11 +40,11 @@ def read_clips(redis: Redis, pointer: str, owned: Sequence[Sequence[str]], size:
     info: list[dict[str, Any]] = []
     for start, batch in zip(range(0, len(keys), _BATCH), _batches(keys), strict=True):
         raw = _stored(redis, f"{pointer}:clips", batch, model)
-        told = _stored(redis, f"{pointer}:clipinfo", batch, model)
-        if None in raw or None in told:
+        details = _stored(redis, f"{pointer}:clipinfo", batch, model)
+        if None in raw or None in details:
             return None
         vectors[start : start + len(batch)] = np.frombuffer(b"".join(raw), np.float32).reshape(-1, size)
-        info.extend(json.loads(entry) for entry in told)
+        info.extend(json.loads(entry) for entry in details)
     return Clips(
         keys=tuple(keys),
         owners=np.repeat(np.arange(len(owned)), [len(row) for row in owned]).astype(np.int64),
@@ -85,13 +85,13 @@ def _fields(redis: Redis, pointer: str) -> set[str]:
 
 def _stored(redis: Redis, key: str, clips: Sequence[str], model: str) -> list[Any]:
     """The values of a hash at the clips' fields, else at those without a model."""
-    found: list[Any] = redis.hmget(key, [_field(clip, model) for clip in clips])
-    missing = [index for index, value in enumerate(found) if value is None]
+    cached: list[Any] = redis.hmget(key, [_field(clip, model) for clip in clips])
+    missing = [index for index, value in enumerate(cached) if value is None]
     if missing:
         older: list[Any] = redis.hmget(key, [clips[index] for index in missing])
         for index, value in zip(missing, older, strict=True):
-            found[index] = value
-    return found
+            cached[index] = value
+    return cached
 
 
 def _info(clips: Clips, index: int) -> str:

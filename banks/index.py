@@ -72,8 +72,8 @@ class RowIndex:
     def rows(self, query: np.ndarray, k: int) -> np.ndarray:
         """The likely `k` best rows for a query (D,), in ascending order; at least `CANDIDATES` if there are."""
         wanted = min(max(k, CANDIDATES), self._index.ntotal)
-        _, found = self._index.search(np.ascontiguousarray(query, np.float32)[None], wanted)
-        return np.sort(found[0][found[0] >= 0])
+        _, neighbours = self._index.search(np.ascontiguousarray(query, np.float32)[None], wanted)
+        return np.sort(neighbours[0][neighbours[0] >= 0])
 
 
 _indexes: WeakKeyDictionary[Bank, RowIndex | None] = WeakKeyDictionary()

@@ -54,12 +54,12 @@ def best_rows(bank: Bank, query: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     """
     rows = candidate_rows(bank, query, k)
     if rows is None:
-        found = scores(bank.vectors, query)
-        best = top_k(found, k)
-        return best, found[best]
-    found = scores(bank.vectors[rows], query)
-    best = top_k(found, k)
-    return rows[best], found[best]
+        cosines = scores(bank.vectors, query)
+        best = top_k(cosines, k)
+        return best, cosines[best]
+    cosines = scores(bank.vectors[rows], query)
+    best = top_k(cosines, k)
+    return rows[best], cosines[best]
 
 
 def candidate_rows(bank: Bank, query: np.ndarray, k: int) -> np.ndarray | None:
@@ -72,19 +72,5 @@ def match(bank: Bank, query: np.ndarray, k: int = 1) -> list[Match]:
     """The `k` best rows of the bank for a query (D,), best first; labels may repeat. Empty for an empty bank."""
     if not len(bank):
         return []
-    rows, found = best_rows(bank, query, k)
-    return [Match(bank.labels[row], float(score), int(row)) for row, score in zip(rows, found, strict=True)]
-
-
-def match_speakers(bank: Bank, query: np.ndarray, k: int = 1) -> list[Match]:
-    """The `k` best speakers, each by the best of its rows, best first."""
-    if not len(bank) or k <= 0:
-        return []
-    wanted = k
-    while True:
-        best: dict[str, Match] = {}
-        for one in match(bank, query, wanted):
-            best.setdefault(one.label, one)
-        if len(best) >= k or wanted >= len(bank):
-            return list(best.values())[:k]
-        wanted *= 4
+    rows, cosines = best_rows(bank, query, k)
+    return [Match(bank.labels[row], float(score), int(row)) for row, score in zip(rows, cosines, strict=True)]

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 import tempfile
 import zipfile
-import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from banks.bank import Bank, Clips
-from speaker_tasks.errors import NotFound, TooLarge, Unusable
+from banks.bank import Bank, Clips, checked_vectors
+from banks.names import clean_name
+from speaker_tasks.errors import NotFound, SpeakerTasksError, TooLarge, Unusable
 
 MAX_UNPACKED_BYTES = 8 * 1024**3
 """What the arrays of one file may take in memory: eight times a bank of 400,000 speakers in float32."""
+UNNAMED = "unnamed {row}"
+"""What a speaker without a name is called: nobody can ask for, rename or remove one without."""
+_PLACE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*://|[^/:]+\Z")
+"""How the place of a recording begins, or what an upload was called. Anything else might name what only this service
+may name, as a key in Redis."""
 _CLIP_ARRAYS = ("clip_owners", "clip_vectors", "clip_seconds", "clip_weights")
 
 
@@ -30,7 +38,7 @@ def read_npz(path: Path | str, *, model: str) -> Bank:
 
     Raises `NotFound` for no such file, `TooLarge` for arrays past `MAX_UNPACKED_BYTES`, `NotFinite` for NaN or
     infinity, and `Unusable` for what is not a bank: no archive, pickled (object) labels, labels that are not one
-    column, another number of vectors than labels.
+    column or not names, another number of vectors than labels, clips of nobody.
     """
     path = Path(path)
     try:
@@ -45,18 +53,22 @@ def read_npz_from(file: IO[bytes], what: str, *, model: str) -> Bank:
     arrays = _arrays(file, what)
     labels, vectors = _by_name_or_position(arrays, what)
     card = _card(arrays.get("card"), what)
-    return Bank(
-        labels=_labels(labels, what),
-        vectors=_features(vectors, what),
-        model=str(card.get("model") or model),
-        counts=arrays.get("counts", np.zeros(0, np.int64)),
-        seconds=arrays.get("seconds", np.zeros(0, np.float32)),
-        name=str(card.get("name", "")),
-        version=_integer(card.get("version")),
-        created=str(card.get("created", "")),
-        source=str(card.get("source", "") or f"npz:{Path(what).name}"),
-        clips=_clips(arrays, card, what),
-    )
+    try:
+        bank = Bank(
+            labels=_names(_labels(labels, what), what),
+            vectors=_features(vectors, what),
+            model=str(card.get("model") or model),
+            counts=arrays.get("counts", np.zeros(0, np.int64)),
+            seconds=arrays.get("seconds", np.zeros(0, np.float32)),
+            name=str(card.get("name", "")),
+            version=_integer(card.get("version")),
+            created=str(card.get("created", "")),
+            source=str(card.get("source", "") or f"npz:{Path(what).name}"),
+            aliases=_aliases(card, what),
+        )
+    except (TypeError, ValueError, OverflowError) as error:  # a column of another type
+        raise Unusable(f"{what} is not a bank file: {error}") from None
+    return replace(bank, clips=_clips(arrays, card, bank, what))
 
 
 def write_npz(path: Path | str, bank: Bank) -> None:
@@ -90,6 +102,8 @@ def write_npz_to(file: IO[bytes], bank: Bank) -> None:
         "train_feats": bank.vectors.astype(np.float64),
     }
     columns: dict[str, np.ndarray] = {"counts": bank.counts, "seconds": bank.seconds}
+    if bank.aliases:
+        card["aliases"] = dict(bank.aliases)
     if bank.clips is not None:
         clips = bank.clips
         card["clips"] = {"keys": clips.keys, "paths": clips.paths, "spans": clips.spans}
@@ -107,21 +121,34 @@ def _arrays(file: IO[bytes], what: str) -> dict[str, np.ndarray]:
         file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
             return {name: _array(stored, name, what) for name in stored.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
-        raise Unusable(f"{what} is not a bank file: {error}") from None
+    except SpeakerTasksError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy's parser of headers raise many kinds for broken files
+        raise Unusable(f"{what} is not a bank file: {str(error)[:200] or type(error).__name__}") from None
 
 
 def _array(stored: Any, name: str, what: str) -> np.ndarray:
     try:
-        return np.asarray(stored[name])
+        array = np.asarray(stored[name])
+        if not _is_text(array):
+            raise Unusable(f"{what}: array {name!r} holds text that is not Unicode", array=name)
+        return array
     except ValueError as error:
-        if "pickle" not in str(error) and "Object" not in str(error):
+        if "pickled data" not in str(error) and "Object arrays" not in str(error):
             raise
         raise Unusable(
             f"{what}: array {name!r} holds Python objects, which are never unpickled here; write the file again "
             "with label=np.array(names, dtype=str)",
             array=name,
         ) from None
+
+
+def _is_text(array: np.ndarray) -> bool:
+    """Whether text has Unicode's characters only; numpy believes a file, and Python fails on the first use."""
+    if array.dtype.kind != "U" or not array.nbytes:
+        return True
+    codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return int(codes.max()) <= sys.maxunicode
 
 
 def _by_name_or_position(arrays: dict[str, np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -148,6 +175,24 @@ def _labels(labels: np.ndarray, what: str) -> tuple[str, ...]:
     return tuple(str(label) for label in labels.tolist())
 
 
+def _names(labels: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The labels as names are kept; who has none is called `UNNAMED`."""
+    named = []
+    for row, label in enumerate(labels, start=1):
+        try:
+            named.append(clean_name(label) if label.strip() else UNNAMED.format(row=row))
+        except Unusable as error:
+            raise Unusable(f"{what}: label {row} cannot be kept: {error.message}", label=row) from None
+    return tuple(named)
+
+
+def _aliases(card: dict[str, Any], what: str) -> dict[str, str]:
+    aliases = card.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(name, str) for name in aliases.values()):
+        raise Unusable(f"{what}: the earlier names in its card are not names")
+    return aliases
+
+
 def _features(vectors: np.ndarray, what: str) -> np.ndarray:
     if vectors.dtype.kind not in "fiu":
         raise Unusable(f"{what}: vectors of type {vectors.dtype}; numbers are wanted", dtype=str(vectors.dtype))
@@ -159,7 +204,7 @@ def _card(card: np.ndarray | None, what: str) -> dict[str, Any]:
         return {}
     try:
         read = json.loads(str(card))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
         raise Unusable(f"{what}: its card is not a JSON object")
@@ -170,7 +215,7 @@ def _integer(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _clips(arrays: dict[str, np.ndarray], card: dict[str, Any], what: str) -> Clips | None:
+def _clips(arrays: dict[str, np.ndarray], card: dict[str, Any], bank: Bank, what: str) -> Clips | None:
     info = card.get("clips")
     if info is None:
         return None
@@ -178,16 +223,30 @@ def _clips(arrays: dict[str, np.ndarray], card: dict[str, Any], what: str) -> Cl
         owners, vectors, seconds, weights = (arrays[name] for name in _CLIP_ARRAYS)
         keys, paths = tuple(map(str, info["keys"])), tuple(map(str, info["paths"]))
         spans = tuple((float(span[0]), float(span[1])) if span else None for span in info["spans"])
-    except (KeyError, TypeError, IndexError, ValueError):
+        clips = Clips(
+            keys=keys,
+            owners=owners.astype(np.int64),
+            vectors=checked_vectors(vectors, len(keys)),
+            seconds=seconds.astype(np.float32),
+            weights=weights.astype(np.int64),
+            paths=paths,
+            spans=spans,
+        )
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError):
         raise Unusable(f"{what}: its clips are not complete") from None
-    if len({len(keys), len(paths), len(spans), *(len(arrays[name]) for name in _CLIP_ARRAYS)}) != 1:
+    lengths = {(len(paths),), (len(spans),), clips.owners.shape, clips.seconds.shape, clips.weights.shape}
+    if lengths != {(len(keys),)}:
         raise Unusable(f"{what}: the columns of its clips are not of equal length")
-    return Clips(
-        keys=keys,
-        owners=owners.astype(np.int64),
-        vectors=vectors.astype(np.float32),
-        seconds=seconds.astype(np.float32),
-        weights=weights.astype(np.int64),
-        paths=paths,
-        spans=spans,
-    )
+    if keys and not (clips.owners.min() >= 0 and clips.owners.max() < len(bank)):
+        raise Unusable(f"{what}: a clip belongs to row {clips.owners.max()}, and there are {len(bank)} speakers")
+    if keys and clips.vectors.shape[1] != bank.size:
+        raise Unusable(
+            f"{what}: its clips have vectors of {clips.vectors.shape[1]} values, its speakers of {bank.size}"
+        )
+    foreign = next((path for path in paths if path and not _PLACE.match(path)), None)
+    if foreign is not None:
+        raise Unusable(
+            f"{what}: a clip lies at {foreign[:80]!r}; an absolute path, a URL or a file's name is wanted",
+            path=foreign[:200],
+        )
+    return clips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +14,8 @@ from speaker_tasks.errors import NotFound
 _norms: WeakKeyDictionary[Bank, np.ndarray] = WeakKeyDictionary()
 """Lengths of the rows of the banks that are in use: (N,) float32 each."""
 _speakers: WeakKeyDictionary[Bank, int] = WeakKeyDictionary()
+_repeated: WeakKeyDictionary[Bank, dict[str, np.ndarray]] = WeakKeyDictionary()
+"""The rows of each label that stands more than once, of the banks that are in use."""
 
 
 def rank_speakers(bank: Bank, query: np.ndarray, k: int) -> list[tuple[str, float]]:
@@ -26,9 +29,9 @@ def rank_speakers(bank: Bank, query: np.ndarray, k: int) -> list[tuple[str, floa
     while True:
         best: dict[str, float] = {}
         rows = candidate_rows(bank, query, wanted)
-        found = cosines(bank, query, rows)
-        for place in top_k(found, wanted):
-            best.setdefault(bank.labels[place if rows is None else rows[place]], float(found[place]))
+        scores = cosines(bank, query, rows)
+        for place in top_k(scores, wanted):
+            best.setdefault(bank.labels[place if rows is None else rows[place]], float(scores[place]))
         if len(best) >= k or wanted >= len(bank):
             return list(best.items())[:k]
         wanted *= 4
@@ -51,15 +54,39 @@ def cosine_with(bank: Bank, label: str, query: np.ndarray) -> float:
 
 def speakers_of(bank: Bank) -> int:
     """How many different speakers the bank has."""
-    known = _speakers.get(bank)
-    if known is None:
-        known = _speakers[bank] = len(set(bank.labels))
-    return known
+    count = _speakers.get(bank)
+    if count is None:
+        count = _speakers[bank] = len(set(bank.labels))
+    return count
+
+
+def enrolled_vectors(bank: Bank, labels: Sequence[str], voice: np.ndarray) -> np.ndarray:
+    """The vector of each of the speakers whose cosine is the score: where a label repeats, the nearest; (K, D)."""
+    repeated = _rows_of_repeated(bank)
+    return bank.vectors[
+        [_nearest(bank, repeated[one], voice) if one in repeated else bank.labels.index(one) for one in labels]
+    ]
+
+
+def _nearest(bank: Bank, rows: np.ndarray, voice: np.ndarray) -> int:
+    return int(rows[np.argmax(cosines(bank, voice, rows))])
+
+
+def _rows_of_repeated(bank: Bank) -> dict[str, np.ndarray]:
+    """The rows of each label that the bank has more than once."""
+    repeated = _repeated.get(bank)
+    if repeated is None:
+        rows_of: dict[str, list[int]] = {}
+        if speakers_of(bank) < len(bank):
+            for row, label in enumerate(bank.labels):
+                rows_of.setdefault(label, []).append(row)
+        repeated = _repeated[bank] = {label: np.array(rows) for label, rows in rows_of.items() if len(rows) > 1}
+    return repeated
 
 
 def _lengths(bank: Bank) -> np.ndarray:
-    known = _norms.get(bank)
-    if known is None:
-        known = np.maximum(np.sqrt(np.einsum("nd,nd->n", bank.vectors, bank.vectors)), np.float32(1e-12))
-        _norms[bank] = known
-    return known
+    norms = _norms.get(bank)
+    if norms is None:
+        norms = np.maximum(np.sqrt(np.einsum("nd,nd->n", bank.vectors, bank.vectors)), np.float32(1e-12))
+        _norms[bank] = norms
+    return norms

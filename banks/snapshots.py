@@ -34,12 +34,12 @@ class Snapshots:
     def names(self) -> list[str]:
         """The banks that have a snapshot. Raises `SnapshotFailed`."""
         try:
-            found = self._files.ls(self._folder, detail=False, refresh=True)
+            paths = self._files.ls(self._folder, detail=False, refresh=True)
         except FileNotFoundError:
             return []
         except Exception as error:
             raise self._failed("listed", error) from error
-        names = (path.rsplit("/", 1)[-1] for path in found)
+        names = (path.rsplit("/", 1)[-1] for path in paths)
         return sorted(unquote(name[: -len(".npz")]) for name in names if name.endswith(".npz") and name[0] != ".")
 
     def save(self, bank: Bank) -> str:

@@ -14,13 +14,13 @@ Keys (`{prefix}` is `speaker:`):
 
 Data is written before the pointer moves, with a time to live that the transaction takes away: a writer that dies half
 way leaves the old version serving and nothing behind. Two writers cannot lose each other's change: the pointer is
-watched, and the second is told `Conflict`.
+watched, and the second gets `Conflict`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 
 from redis import Redis, WatchError
 from redis.client import Pipeline
@@ -28,7 +28,7 @@ from redis.client import Pipeline
 from banks.bank import Bank
 from banks.clipkeys import known_keys, stale_clips
 from banks.names import ALIASES, ALL
-from banks.version import Version, read_versions, write_versions
+from banks.version import Version, earlier, later, read_versions, write_versions
 from banks.versiondata import VersionData
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 
@@ -54,8 +54,8 @@ class BankStore:
         """The kept versions of a bank, newest first. Raises `NotFound`, with the names there are."""
         versions = read_versions(self.redis.get(self._pointer_key(name)))
         if not versions:
-            known = self.names()
-            raise NotFound(f"there is no bank {name!r}; there is {', '.join(known) or 'none yet'}", known=known)
+            names = self.names()
+            raise NotFound(f"there is no bank {name!r}; there is {', '.join(names) or 'none yet'}", known=names)
         return versions
 
     def version(self, name: str) -> int:
@@ -107,10 +107,15 @@ class BankStore:
         return self._move(name, change)[0].version
 
     def update(self, name: str, change: Callable[[Bank], Bank], *, attempts: int = 20) -> int:
-        """Apply `change` to the current bank with its clips, again if another writer was first."""
+        """Apply `change` to the current bank with its clips, again if another writer was first.
+
+        A change that gives the very bank that it was given is none: no version is written.
+        """
         for _ in range(attempts):
             bank = self.get(name, clips=True)
             changed = change(bank)
+            if changed is bank:
+                return bank.version
             try:
                 return self.put(name, changed, expect_version=bank.version)
             except Conflict as error:
@@ -119,15 +124,26 @@ class BankStore:
         raise Conflict(f"bank {name!r} was changed by others {attempts} times in a row")
 
     def rollback(self, name: str, version: int | None = None) -> int:
-        """Make a kept version (default: the one before) the newest again, under a new number. Raises `NotFound`."""
+        """Make a kept version (default: the one before) the newest again, under a new number.
+
+        Repeated, it goes further back. Raises `NotFound`.
+        """
 
         def change(kept: list[Version]) -> list[Version]:
-            wanted = version if version is not None else (kept[1].version if len(kept) > 1 else 0)
-            back = next((entry for entry in kept if entry.version == wanted), None)
-            if back is None:
-                raise self._not_kept(name, version, kept)
-            again = {"version": kept[0].version + 1, "source": f"rollback to version {back.version}"}
-            return [Version(**{**asdict(back), **again}), *kept]
+            back = self._kept_version(name, kept, earlier(kept) if version is None else version)
+            return _restored(kept, back, f"rollback to version {back.state}")
+
+        self.history(name)
+        return self._move(name, change)[0].version
+
+    def redo(self, name: str) -> int:
+        """Take the last rollback back, under a new number; repeated, it goes further forward. Raises `NotFound`."""
+
+        def change(kept: list[Version]) -> list[Version]:
+            wanted = later(kept)
+            if wanted is None:
+                raise NotFound(f"bank {name!r} has no rollback to take back; see its versions with `banks show`")
+            return _restored(kept, self._kept_version(name, kept, wanted), f"redo of version {wanted}")
 
         self.history(name)
         return self._move(name, change)[0].version
@@ -141,7 +157,7 @@ class BankStore:
         """Change **every** kept version: what the change removes is in none of them afterwards.
 
         `plan` is shown the versions with their clips, newest first, and gives the change. The newest gets the next
-        number, so that a change that began before this one is told `Conflict` and cannot bring back what is gone.
+        number, so that a change that began before this one gets `Conflict` and cannot bring back what is gone.
         """
 
         def whole(version: Version) -> Bank:
@@ -152,12 +168,16 @@ class BankStore:
 
         def each(kept: list[Version]) -> list[Version]:
             change = plan(whole(version) for version in kept)
-            numbers = [kept[0].version + 1, *(version.version for version in kept[1:])] if kept else []
-            pointer = self._pointer_key(name)
-            return [
-                self._data.write(pointer, change(whole(version)), number)
-                for version, number in zip(kept, numbers, strict=True)
-            ]
+            numbers = {kept[0].version: kept[0].version + 1} if kept else {}
+            written: dict[str, Version] = {}
+            made = []
+            for version in kept:
+                changed, number = change(whole(version)), numbers.get(version.version, version.version)
+                if version.data not in written:
+                    written[version.data] = self._data.write(self._pointer_key(name), changed, number)
+                restores = numbers.get(version.restores, version.restores)
+                made.append(replace(written[version.data], version=number, restores=restores, source=changed.source))
+            return made
 
         self.history(name)
         self._move(name, each)
@@ -178,7 +198,7 @@ class BankStore:
                 try:
                     pipe.watch(pointer)
                     kept = read_versions(pipe.get(pointer))
-                    wanted = change(kept)[: self.keep]
+                    wanted = _limited(change(kept), self.keep)
                     stale = stale_clips(self.redis, pointer, [(self._data.clips_key(v), v.model) for v in wanted])
                     pipe.multi()
                     self._point(pipe, name, kept, wanted)
@@ -218,18 +238,17 @@ class BankStore:
 
     def _find(self, name: str, version: int | None) -> Version:
         kept = self.history(name)
-        if version is None:
-            return kept[0]
-        found = next((entry for entry in kept if entry.version == version), None)
-        if found is None:
-            raise self._not_kept(name, version, kept)
-        return found
+        return kept[0] if version is None else self._kept_version(name, kept, version)
 
     @staticmethod
-    def _not_kept(name: str, version: int | None, kept: list[Version]) -> NotFound:
-        known = [entry.version for entry in kept]
+    def _kept_version(name: str, kept: list[Version], version: int | None) -> Version:
+        """The kept version of that number; None: the one before the newest, where there is none. Raises `NotFound`."""
+        match = next((entry for entry in kept if entry.version == version), None)
+        if match is not None:
+            return match
+        versions = [entry.version for entry in kept]
         which = "no version before this one" if version is None else f"no version {version}"
-        return NotFound(f"bank {name!r} has {which}; kept are {', '.join(map(str, known))}", kept=known)
+        raise NotFound(f"bank {name!r} has {which}; kept are {', '.join(map(str, versions))}", kept=versions)
 
     def cohort_key(self, name: str) -> str:
         """Where the name of a bank's cohort is kept; see `asnorm`."""
@@ -237,3 +256,17 @@ class BankStore:
 
     def _pointer_key(self, name: str) -> str:
         return f"{self.prefix}bank:{name}"
+
+
+def _restored(kept: list[Version], back: Version, source: str) -> list[Version]:
+    """The versions with `back` as the newest again. Rollbacks in a row are one version, so that they evict none."""
+    if back.state == kept[0].state:
+        return kept
+    again = replace(back, version=kept[0].version + 1, restores=back.state, source=source)
+    return [again, *(kept[1:] if kept[0].restores else kept)]
+
+
+def _limited(versions: list[Version], keep: int) -> list[Version]:
+    """The newest versions of `keep` different contents."""
+    contents = list(dict.fromkeys(version.data for version in versions))[:keep]
+    return [version for version in versions if version.data in contents]

@@ -51,6 +51,7 @@ class VersionData:
             created=version.created,
             source=version.source,
             clips=kept,
+            aliases=columns.get("aliases", {}),
         )
 
     def write(self, pointer: str, bank: Bank, number: int) -> Version:
@@ -65,7 +66,12 @@ class VersionData:
             source=bank.source,
             has_clips=bank.clips is not None,
         )
-        columns = {"labels": bank.labels, "counts": bank.counts.tolist(), "seconds": bank.seconds.tolist()}
+        columns: dict[str, Any] = {
+            "labels": bank.labels,
+            "counts": bank.counts.tolist(),
+            "seconds": bank.seconds.tolist(),
+        }
+        columns |= {"aliases": dict(bank.aliases)} if bank.aliases else {}
         rows = json.dumps(columns, ensure_ascii=False)
         self._redis.set(self._key(version, "rows"), rows, ex=ORPHAN_SECONDS)
         for part, start in enumerate(range(0, max(1, len(bank)), PART_ROWS)):

@@ -78,12 +78,12 @@ def resemblyzer() -> Steps:
     return Steps(lambda samples: samples, encoder.embed_utterance, "f32")  # its network call makes the features
 
 
-def campplus() -> Steps:
+def peer_campplus(precision: str) -> Steps:
     from speaker_tasks.embedding.training.teacher import Teacher, fbank
 
-    teacher = Teacher(precision="bf16")
+    teacher = Teacher(precision=precision)
     compiled = teacher._compiled
-    return Steps(lambda samples: fbank(samples)[None], lambda features: compiled(features)[0], "bf16")
+    return Steps(lambda samples: fbank(samples)[None], lambda features: compiled(features)[0], precision)
 
 
 CASES: dict[str, Callable[[], Steps]] = {
@@ -91,12 +91,19 @@ CASES: dict[str, Callable[[], Steps]] = {
     "compact, bf16": lambda: own("compact", "bf16"),
     "compact on TensorFlow, f32": lambda: own("compact", "f32", "tensorflow"),
     "Resemblyzer": resemblyzer,
-    "CAM++ on OpenVINO, bf16": campplus,
+    "CAM++ on OpenVINO, bf16": lambda: peer_campplus("bf16"),
+    "CAM++ on OpenVINO, f32": lambda: peer_campplus("f32"),
+    "campplus, f32": lambda: own("campplus", "f32"),
+    "campplus, bf16": lambda: own("campplus", "bf16"),
     "vgg, f32": lambda: own("vgg", "f32"),
     "vgg, bf16": lambda: own("vgg", "bf16"),
     "vgg by Keras predict": keras_predict,
 }
-BASES = {"compact": ("Resemblyzer", "CAM++ on OpenVINO, bf16"), "vgg": ("vgg by Keras predict",)}
+BASES = {
+    "compact": ("Resemblyzer", "CAM++ on OpenVINO, bf16"),
+    "campplus": ("CAM++ on OpenVINO, bf16", "CAM++ on OpenVINO, f32"),
+    "vgg": ("vgg by Keras predict",),
+}
 
 
 def weights_file(model: str) -> Path | None:
@@ -163,10 +170,10 @@ def prepare(folder: Path, vgg: Path | None) -> None:
     from speaker_tasks.embedding.audio import decode
     from speaker_tasks.embedding.members import VGG
 
-    found = sorted((SHARED / "speech" / "validation").glob("*/*.opus")) or sorted(
+    recordings = sorted((SHARED / "speech" / "validation").glob("*/*.opus")) or sorted(
         (ROOT / "banks" / "demo").rglob("*.*")
     )
-    samples = next(s for s in map(decode, found) if len(s) >= SECONDS * RATE)[: SECONDS * RATE]
+    samples = next(s for s in map(decode, recordings) if len(s) >= SECONDS * RATE)[: SECONDS * RATE]
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, format="OGG", subtype="OPUS")
     (folder / "clip.opus").write_bytes(file.getvalue())
@@ -207,7 +214,7 @@ def report(results: dict[str, dict[str, float]], missing: dict[str, str]) -> Non
     console = Console(width=120)
     table = Table("case", *(f"{name}, ms" for name in ("decoding", "front end", "network", "all")), "of its bases")
     for case, times in results.items():
-        bases = BASES["vgg" if case.startswith("vgg") else "compact"]
+        bases = BASES.get(case.split(maxsplit=1)[0].rstrip(","), BASES["compact"])
         ratios = [
             f"{times['all'] / results[base]['all']:.2f} x {base.split(' on ')[0].split(' by ')[-1]}"
             for base in bases
@@ -253,7 +260,11 @@ def main() -> None:
         prepare(folder, arguments.vgg)
         results, missing = run_all(arguments.rounds, arguments.repeats, arguments.core, arguments.path)
         report(results, missing)
-        starts = {model: measure_starts(model, folder) for model in ("compact", "vgg") if f"{model}, f32" in results}
+        starts = {
+            model: measure_starts(model, folder)
+            for model in ("compact", "campplus", "vgg")
+            if f"{model}, f32" in results
+        }
         report_starts(starts)
     if arguments.json:
         arguments.json.write_text(json.dumps({"ms": results, "missing": missing, "starts": starts}, indent=1))

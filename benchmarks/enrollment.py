@@ -83,13 +83,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.bare:
-        print(json.dumps(bare(asked.bare)))
+    options = parser.parse_args()
+    if options.bare:
+        print(json.dumps(bare(options.bare)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
-        write_recordings(folder, asked.limit)
+        write_recordings(folder, options.limit)
         before = alone(folder)
         rows = [(f"{workers} worker{'s' * (workers > 1)}", *through_the_stack(workers, folder)) for workers in (1, 2)]
         after = alone(folder)
@@ -100,8 +100,8 @@ def alone(folder: Path) -> dict[str, float]:
     """`bare` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.enrollment", "--bare", str(folder)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found: dict[str, float] = json.loads(printed.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return figures
 
 
 def show(before: dict[str, float], after: dict[str, float], rows: list[tuple[str, float, float]]) -> None:

@@ -48,13 +48,13 @@ def main() -> None:
             if thread is not None:
                 thread.join()
             built = time.perf_counter() - started
-            found, took = [], []
+            nearest, took = [], []
             for query in queries:
                 started = time.perf_counter()
-                found.append(match(bank, query)[0].row)
+                nearest.append(match(bank, query)[0].row)
                 took.append((time.perf_counter() - started) * 1000)
-            exact = exact or found
-            same = np.mean(np.array(found) == np.array(exact))
+            exact = exact or nearest
+            same = np.mean(np.array(nearest) == np.array(exact))
             name = rules.kind(rows) or "float32"
             cells = (f"{built:.1f}", f"{statistics.median(took):.2f}", f"{min(took):.2f}", f"{same:.0%}")
             table.add_row(f"{rows:,}", name, *cells)

@@ -39,12 +39,12 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--fixed", type=float, default=4.0, help="milliseconds of a core for each request")
     parser.add_argument("--each-second", type=float, default=2.0, help="milliseconds for each second of its clip")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     seconds = np.array([len(clip) / SAMPLE_RATE for clip in speech.clips(CLIPS)])
     drawn = np.random.default_rng(1).choice(seconds, ARRIVALS)
-    varied = asked.fixed + asked.each_second * drawn
+    varied = options.fixed + options.each_second * drawn
     for name, service in (("clips of 2 to 8 s", varied), ("all alike", np.full(ARRIVALS, varied.mean()))):
-        p50, p99 = np.percentile(waits(service, asked.share, asked.cores), [50, 99])
+        p50, p99 = np.percentile(waits(service, options.share, options.cores), [50, 99])
         print(f"{name}: {service.mean():.1f} ms each, p50 {p50:.1f} ms, p99 {p99:.1f} ms: {p99 / p50:.2f} x")
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving [--only bare,closed] [--seconds 6] [--json FILE] [--images FOLDER] [--path DIR ...]
 
-Starts the real stack (an embedded server, gunicorn, a worker) on loopback, and clients in a process of their own: a
+Starts the real stack (an embedded server, web, a worker) on loopback, and clients in a process of their own: a
 closed loop and an open one (Poisson). Speech of 2 to 8 s from `$SPEAKER_SHARED/speech/validation` (default `../shared`
 beside the checkout), else of the demo's voices. Warm-up is not counted. In the same run, on the same cores: the bare
 network and the bare embedder (decoding, features, network), and the peers. All measures take about fifteen minutes;
@@ -40,32 +40,32 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="keep the figures here, and add to them")
     parser.add_argument("--images", type=Path, help="draw the table and the plots into this folder")
     parser.add_argument("--path", action="append", default=[], help="a folder with packages of the peers")
-    asked = parser.parse_args()
-    names = [name for name in asked.only.split(",") if name != "none"]
+    options = parser.parse_args()
+    names = [name for name in options.only.split(",") if name != "none"]
     if unknown := set(names) - set(MEASURES):
         parser.error(f"there is no measure {sorted(unknown)[0]!r}; there is {', '.join(MEASURES)}")
     console = Console(width=150)
-    figures: dict[str, Any] = json.loads(asked.json.read_text()) if asked.json and asked.json.exists() else {}
+    figures: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
-        bench = Bench(Path(folder), asked.seconds, asked.requests, tuple(asked.path))
+        bench = Bench(Path(folder), options.seconds, options.requests, tuple(options.path))
         for name in names:
             began = time.monotonic()
             figures[name] = MEASURES[name](bench)
             console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
-            if asked.json:
-                asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+            if options.json:
+                options.json.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures, console)
-    if asked.images:
+    if options.images:
         from benchmarks.service import plots
 
-        plots.draw(figures, asked.images)
+        plots.draw(figures, options.images)
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the bars, and the figures that they rest on."""
     table = Table("", "measured", "asked for", "", title=f"serving on {platform.machine()}")
     for row in rows(figures):
-        table.add_row(row.name, row.measured, row.asked, "met" if row.met else "NOT MET")
+        table.add_row(row.name, row.measured, row.bar, ("met" if row.met else "NOT MET") if row.bar else "")
     console.print(table)
     rates = Table("", "clips/s", "p50, ms", "p95, ms", "p99, ms", "processor ms a request", title="rates and latencies")
     if bare := figures.get("bare"):
@@ -79,8 +79,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
             if one["others"] > 0.1:
                 cpu += f"; others took {one['others']:.1f} cores"
             rates.add_row(f"the service, {name}", *_cells(one), cpu)
-    for peer, found in figures.get("peers", {}).items():
-        for clients, one in found.items():
+    for peer, by_clients in figures.get("peers", {}).items():
+        for clients, one in by_clients.items():
             rates.add_row(f"{peer}, {clients}", *_cells(one))
     for name in ("clients", "lengths", "open"):
         for key, one in figures.get(name, {}).items():

@@ -2,7 +2,7 @@
 
     python benchmarks/speaker_latency.py [--model compact --model vgg] [--requests 50] [--json FILE]
 
-Starts the real stack of the Procfile (an embedded server, gunicorn, a worker, Flower) on free loopback ports for each
+Starts the real stack of the Procfile (an embedded server, web, a worker, Flower) on free loopback ports for each
 model and stops it again. One client on one kept-alive connection, one request at a time, after a warm-up. The clip is
 real speech from `$SPEAKER_SHARED/speech/validation` (default `../shared` beside the checkout), else one of the demo's.
 The weights are those that `speaker-tasks worker` finds; `SPEAKER_WEIGHTS` names others.

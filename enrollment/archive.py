@@ -10,8 +10,10 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,24 +22,115 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from enrollment.encodings import decoded
-from enrollment.folder import is_session
+from enrollment.zipdir import opened
 from speaker_tasks.errors import TooLarge, Unusable
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED = (*SUFFIXES, ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
+PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 BLOCK = 1024 * 1024
-_BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
+WRAPPERS = frozenset(
+    [
+        "speaker",
+        "speakers",
+        "voice",
+        "voices",
+        "people",
+        "persons",
+        "person",
+        "members",
+        "member",
+        "staff",
+        "team",
+        "class",
+        "group",
+        "groups",
+        "company",
+        "users",
+        "user",
+        "data",
+        "dataset",
+        "datasets",
+        "corpus",
+        "corpora",
+        "db",
+        "enroll",
+        "enrol",
+        "enrolled",
+        "enrollment",
+        "enrolment",
+        "enrollments",
+        "recordings",
+        "recording",
+        "audio",
+        "audios",
+        "sound",
+        "sounds",
+        "speech",
+        "wav",
+        "wavs",
+        "wave",
+        "waves",
+        "flac",
+        "mp3",
+        "ogg",
+        "samples",
+        "sample",
+        "clips",
+        "clip",
+        "train",
+        "training",
+        "dev",
+        "test",
+        "eval",
+        "valid",
+        "validation",
+        "part",
+        "set",
+        "all",
+        "new",
+        "old",
+        "my",
+        "our",
+        "the",
+        "of",
+        "and",
+        "archive",
+        "upload",
+        "uploads",
+        "export",
+        "backup",
+        "files",
+        "folder",
+        "names",
+        "v",
+        "demo",
+        "说话人",
+        "說話人",
+        "语者",
+        "語者",
+        "录音",
+        "錄音",
+        "音频",
+        "音檔",
+        "声音",
+        "聲音",
+        "数据",
+        "數據",
+        "資料",
+        "数据集",
+        "人员",
+        "人員",
+        "员工",
+        "員工",
+        "成员",
+        "成員",
+    ]
 )
+"""What a folder is called that holds speakers and is none; numbers may stand beside it (`speakers-2024`, `part1`)."""
+_TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+_SPEAKER = re.compile(r"(speaker|spk|person|user|id)[-_ ]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +152,7 @@ class ArchiveRefused(Unusable):
 def unpack(data: bytes, folder: Path, limits: Limits | None = None, *, encoding: str | None = None) -> Path:
     """Unpack a zip or tar archive into an empty folder; gives the folder that holds the speakers' folders.
 
-    That is the archive's only folder if all lies in one, unless it is a speaker's own with a folder a session.
+    That is the archive's only folder if all lies in one that is called as no person is (`speakers`, `data`, `part1`).
     `encoding` is of names in a zip archive that are not marked as UTF-8. Raises `ArchiveRefused`, `TooLarge`, and
     `Unusable` for names of unclear encoding; the folder may then hold a part of it, which the caller deletes.
     """
@@ -75,7 +168,7 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None, *, encoding:
         raise ArchiveRefused(f"the archive holds {Path(str(error.filename)).name!r} twice") from None
     except NotADirectoryError as error:
         raise ArchiveRefused(f"the archive holds a file where a folder is needed: {error.filename}") from None
-    except _BROKEN as error:
+    except _TORN as error:
         raise ArchiveRefused(f"the archive cannot be unpacked: {error}") from None
     return _top(folder)
 
@@ -88,7 +181,7 @@ def _members(data: bytes, limits: Limits, most: int, encoding: str | None) -> It
 
 
 def _zip(data: bytes, limits: Limits, most: int, encoding: str | None) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with opened(io.BytesIO(data), _entries(limits)) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         _check_count(len(members), limits)
         claimed = sum(member.file_size for member in members)
@@ -105,9 +198,11 @@ def _zip(data: bytes, limits: Limits, most: int, encoding: str | None) -> Iterat
 
 
 def _tar(data: bytes, limits: Limits, most: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    count = 0
+    count = seen = 0
     with _Bounded(data, most + BLOCK) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
         for member in archive:
+            seen += 1
+            _check_count(seen, limits, _entries(limits))
             if member.isdir():
                 continue
             count += 1
@@ -124,8 +219,7 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, data: bytes, most: int) -> None:
         packed = io.BytesIO(data)
-        openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-        opener = next((one for magic, one in openers.items() if data.startswith(magic)), None)
+        opener = next((one for magic, one in PACKED.items() if data.startswith(magic)), None)
         self._file: Any = opener(packed) if opener else packed
         self._left = most
 
@@ -170,25 +264,31 @@ def _copy(source: IO[bytes], target: IO[bytes], left: int, name: object) -> int:
     return left
 
 
-def _check_count(count: int, limits: Limits) -> None:
-    if count > limits.files:
+def _entries(limits: Limits) -> int:
+    """How many entries the directory of an archive may have: its files, and folders with them."""
+    return 2 * limits.files + 1000
+
+
+def _check_count(count: int, limits: Limits, most: int | None = None) -> None:
+    if count > (most or limits.files):
         raise TooLarge(f"the archive holds more than {limits.files} files", files=count)
 
 
 def _top(folder: Path) -> Path:
+    """Where the speakers' folders lie; folders that only hold speakers (`speakers`, `team/spk1`) are passed over."""
     while True:
-        found = _folders_and_files(folder)
-        inner = _folders_and_files(found[0]) if len(found) == 1 and found[0].is_dir() else []
-        if not any(item.is_dir() for item in inner) or _are_sessions(inner):
+        items = _folders_and_files(folder)
+        inner = _folders_and_files(items[0]) if len(items) == 1 and items[0].is_dir() else []
+        folders = [item.name for item in inner if item.is_dir()]
+        if not folders or not (_is_wrapper(items[0].name) or all(map(_SPEAKER.fullmatch, folders))):
             return folder
-        folder = found[0]
+        folder = items[0]
+
+
+def _is_wrapper(name: str) -> bool:
+    words = re.split(r"[-_ .\d]+", unicodedata.normalize("NFC", name).casefold())
+    return any(words) and all(word in WRAPPERS for word in words if word)
 
 
 def _folders_and_files(folder: Path) -> list[Path]:
     return [item for item in folder.iterdir() if not item.name.startswith(".") and item.name != "__MACOSX"]
-
-
-def _are_sessions(items: Sequence[Path]) -> bool:
-    """Whether all the folders are a speaker's own: days or numbered sessions, with nothing but recordings in them."""
-    folders = [item for item in items if item.is_dir()]
-    return all(is_session(one.name) and not any(below.is_dir() for below in _folders_and_files(one)) for one in folders)

@@ -25,6 +25,16 @@ class Embeds(Protocol):
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """Samples (T,) of a recording of which a part may be lost."""
+
+    samples: np.ndarray
+    seconds_lost: float = 0.0
+    warnings: tuple[str, ...] = ()
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
 class Enrolled:
     """The speakers of one enrollment: the mean of each one's unit vectors, not normalised again."""
 
@@ -51,14 +61,15 @@ class Voice:
 class SpeakerEnroll:
     """Enrolls a folder of speakers in this process, without a queue.
 
-    `decode` reads a path to samples at `rate`; `write` saves the result (`banks` has a writer of npz files).
+    `decode` reads a path to samples at `rate`, or to `Decoded` to tell of damage; `write` saves the
+    result (`banks` has a writer of npz files).
     """
 
     def __init__(
         self,
         embedder: Embeds,
         *,
-        decode: Callable[[Path], np.ndarray],
+        decode: Callable[[Path], np.ndarray | Decoded],
         write: Callable[[Path, Enrolled], None] | None = None,
         rate: int = 16_000,
     ) -> None:
@@ -94,18 +105,22 @@ class SpeakerEnroll:
         return _means(manifest.speakers, voices, self._embedder.model_id, report)
 
     def _voices(self, entries: Iterable[Entry]) -> Iterator[tuple[Outcome, Voice | None]]:
-        path, whole = "", np.zeros(0, np.float32)
+        path, whole = "", Decoded(np.zeros(0, np.float32))
         for entry in entries:
             try:
                 if entry.path != path:  # the parts of a recording stand together
-                    whole, path = self._decode(Path(entry.path)), entry.path
-                samples = _part(whole, entry, self._rate)
+                    decoded, path = self._decode(Path(entry.path)), entry.path
+                    whole = decoded if isinstance(decoded, Decoded) else Decoded(decoded)
+                samples = _part(whole.samples, entry, self._rate)
                 vector = self._embedder.embed(samples)
             except SpeakerTasksError as error:
                 yield Outcome(entry.speaker, entry.path, reason_of(error), error.message, entry.row), None
                 continue
             seconds = len(samples) / self._rate
-            outcome = Outcome(entry.speaker, entry.path, Reason.ENROLLED, row=entry.row, seconds=seconds)
+            message, lost = "; ".join(whole.warnings), whole.seconds_lost
+            outcome = Outcome(
+                entry.speaker, entry.path, Reason.ENROLLED, message, entry.row, seconds, whole.damaged, lost
+            )
             yield outcome, Voice(entry.speaker, vector, seconds)
 
 
@@ -116,7 +131,10 @@ def _part(samples: np.ndarray, entry: Entry, rate: int) -> np.ndarray:
 
 
 def refuse_empty(manifest: Manifest, report: Report) -> None:
-    """Raise `Unusable`, with the names, if there are speakers of whom no recording is usable."""
+    """Raise `Unusable`, with the names, if there are speakers of whom no recording is usable, or no recordings."""
+    if not manifest.entries:
+        why = f": {manifest.skipped[0].message}" if manifest.skipped else ""
+        raise Unusable(f"the source holds no recording{why}", skipped=len(manifest.skipped))
     empty = speakers_without(manifest.speakers, report.outcomes)
     if empty:
         raise Unusable(f"no usable recording of {', '.join(empty)}", speakers=empty, reasons=report.counts())

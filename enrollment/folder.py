@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from enrollment import rttm
+from enrollment import rttm, soundfiles
 from enrollment.manifest import Entry, Manifest, bad_name, clean_name
 from enrollment.report import Outcome, Reason
 from speaker_tasks.errors import Conflict, NotFound, Unusable
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".webm"})
 RTTM_SUFFIX = ".rttm"
 HIDDEN_NAMES = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"})
 """Left by file managers and archivers; hidden like names with a leading dot."""
@@ -26,8 +25,8 @@ _SESSION = re.compile(
 )
 
 
-def scan(root: Path | str) -> Manifest:
-    """The manifest of a folder tree; what is not enrolled is named in `skipped`.
+def scan(root: Path | str, *, qualify: bool = False) -> Manifest:
+    """The manifest of a folder tree; what is not enrolled is named in `skipped`. `qualify`: see `rttm.segments`.
 
     Folders are followed to any depth, links to folders never, links to files only to files below `root`. Raises
     `NotFound` for no such folder, `Unusable` for one without speakers, `Conflict` for two folders of one name.
@@ -38,7 +37,7 @@ def scan(root: Path | str) -> Manifest:
     top = top.resolve()
     folders: dict[str, str] = {}
     items = _sorted(top)
-    entries, skipped, meetings = _of_meetings(items, top)
+    entries, skipped, meetings = _of_meetings(items, top, qualify)
     for item in items:
         row = _shown(item.name)
         if item.name in meetings:
@@ -59,12 +58,17 @@ def scan(root: Path | str) -> Manifest:
             _claim(folders, speaker, item.name)
     if not folders and not meetings:
         raise Unusable(f"{top} has no folder with a speaker's recordings; one sub-folder a speaker is wanted")
-    if folders and all(map(is_session, folders)):
-        skipped.append(_sessions(top, list(folders)))
+    skipped.extend(_doubts(top, folders))
     for speaker, name in folders.items():
-        for found in _below(top, top / name, speaker):
-            (entries if isinstance(found, Entry) else skipped).append(found)  # type: ignore[arg-type]
+        for one in _below(top, top / name, speaker):
+            (entries if isinstance(one, Entry) else skipped).append(one)  # type: ignore[arg-type]
     return Manifest.of(entries, skipped, folders)
+
+
+def below(folder: Path, speaker: str) -> list[Entry | Outcome]:
+    """All recordings of one person below a folder, and what else lies there."""
+    top = folder.resolve()
+    return list(_below(top, top, speaker))
 
 
 def is_session(name: str) -> bool:
@@ -83,13 +87,34 @@ def _claim(folders: dict[str, str], speaker: str, name: str) -> None:
     folders[speaker] = name
 
 
+def _doubts(top: Path, folders: dict[str, str]) -> Iterator[Outcome]:
+    """Notes on folders that were taken for speakers and may be none."""
+    if folders and all(map(is_session, folders)):
+        yield _sessions(top, list(folders))
+    elif len(folders) == 1:
+        yield from _one_speaker(top, *folders.values())
+
+
 def _sessions(top: Path, names: list[str]) -> Outcome:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     message = f"taken for speakers: {shown}; if these are days or sessions, put them into a folder for each speaker"
     return Outcome("", _shown(str(top)), Reason.MISPLACED, message, names[0])
 
 
-def _of_meetings(items: list[os.DirEntry[str]], top: Path) -> tuple[list[Entry], list[Outcome], set[str]]:
+def _one_speaker(top: Path, name: str) -> Iterator[Outcome]:
+    """A note that all recordings go to one name, where its folders may be the speakers."""
+    inner = [_shown(item.name) for item in _sorted(top / name) if item.is_dir() and not _hidden(item.name)]
+    if len(inner) > 1 and not all(map(is_session, inner)):
+        names = ", ".join(inner[:3]) + (", ..." if len(inner) > 3 else "")
+        message = (
+            f"all is taken for one speaker, {_shown(name)!r}; if the speakers are {names}, give their folder itself"
+        )
+        yield Outcome("", _shown(str(top / name)), Reason.MISPLACED, message, _shown(name))
+
+
+def _of_meetings(
+    items: list[os.DirEntry[str]], top: Path, qualify: bool
+) -> tuple[list[Entry], list[Outcome], set[str]]:
     """The parts of recordings that lie in the folder itself with an RTTM file beside them, and the names of both."""
     entries: list[Entry] = []
     skipped: list[Outcome] = []
@@ -98,12 +123,12 @@ def _of_meetings(items: list[os.DirEntry[str]], top: Path) -> tuple[list[Entry],
     for item in items:
         path = Path(item.path)
         beside = rttm_files.get(path.stem)
-        if beside is None or path.suffix.lower() not in AUDIO_SUFFIXES or _hidden(item.name):
+        if beside is None or beside is item or _hidden(item.name):
             continue
-        if not (_file_below(path, top) and _file_below(Path(beside.path), top)):
+        if not (_file_below(path, top) and _file_below(Path(beside.path), top) and soundfiles.is_recording(path)):
             continue
-        found, bad = rttm.segments(Path(beside.path), item.path, _shown(beside.name))
-        entries.extend(found)
+        segments, bad = rttm.segments(Path(beside.path), item.path, _shown(beside.name), qualify=qualify)
+        entries.extend(segments)
         skipped.extend(bad)
         names |= {item.name, beside.name}
     return entries, skipped, names
@@ -127,8 +152,8 @@ def _below(top: Path, folder: Path, speaker: str) -> Iterator[Entry | Outcome]:
             yield from _below(top, Path(item.path), speaker)
         elif not item.is_file():
             yield Outcome(speaker, path, Reason.NOT_AUDIO, "neither a file nor a folder", row)
-        elif Path(item.name).suffix.lower() not in AUDIO_SUFFIXES:
-            yield Outcome(speaker, path, Reason.NOT_AUDIO, "not a sound file, by its ending", row)
+        elif not soundfiles.is_recording(Path(item.path)):
+            yield Outcome(speaker, path, Reason.NOT_AUDIO, "not a sound file, by its ending and its first bytes", row)
         elif path != item.path:
             yield Outcome(speaker, path, Reason.BAD_NAME, "the file's name is not UTF-8", row)
         else:
@@ -151,8 +176,8 @@ def _file_below(link: Path, top: Path) -> bool:
 
 def _sorted(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda item: item.name)
+        with os.scandir(folder) as items:
+            return sorted(items, key=lambda item: item.name)
     except PermissionError:
         raise Unusable(f"the folder {_shown(str(folder))} may not be read", path=_shown(str(folder))) from None
 

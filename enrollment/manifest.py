@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from enrollment.report import Outcome, Reason
+from banks.names import MAX_GIVEN, clean_name
+from enrollment.report import SKIPPED, Outcome, Reason
 from speaker_tasks.errors import Unusable
-
-MAX_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,28 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Manifest:
-        """What `to_dict` wrote."""
-        return cls(
-            entries=tuple(Entry(**entry) for entry in data["entries"]),
-            skipped=tuple(Outcome.from_dict(outcome) for outcome in data["skipped"]),
-            speakers=tuple(data["speakers"]),
-        )
+        """What `to_dict`, or another program, wrote: names are cleaned, entries without a usable one are skipped."""
+        entries, skipped = [], [Outcome.from_dict(outcome) for outcome in data["skipped"]]
+        for given in data["entries"]:
+            entry = Entry(**given)
+            try:
+                entries.append(replace(entry, speaker=clean_name(entry.speaker)))
+            except Unusable as error:
+                skipped.append(bad_name(entry.row or entry.path, error))
+        named = []
+        for speaker in data["speakers"]:
+            with suppress(Unusable):  # whoever has such a name is among the skipped
+                named.append(clean_name(speaker))
+        return cls.of(entries, skipped, named)
 
     @classmethod
     def of(cls, entries: Iterable[Entry], skipped: Iterable[Outcome] = (), speakers: Iterable[str] = ()) -> Manifest:
-        """A manifest whose speakers are those named, then those of the entries."""
+        """A manifest whose speakers are those named, those of the entries, and those who come out empty."""
         entries = tuple(entries)
-        named = dict.fromkeys([*speakers, *(entry.speaker for entry in entries)])
+        last = SKIPPED - {Reason.HEADER}
+        skipped = sorted(skipped, key=lambda one: one.reason in last)  # what was meant to be enrolled comes first
+        meant = (one.speaker for one in skipped if one.speaker and one.reason not in SKIPPED | {Reason.BAD_NAME})
+        named = dict.fromkeys([*speakers, *(entry.speaker for entry in entries), *meant])
         return cls(entries, tuple(skipped), tuple(named))
 
 
@@ -68,24 +78,13 @@ def narrow(text: str) -> str:
     return "".join(chr(ord(one) - 0xFEE0) if "\uff01" <= one <= "\uff5e" else one for one in text)
 
 
-def clean_name(name: str) -> str:
-    """A speaker's name as it is kept: NFC, no spaces round it, one where there were several.
-
-    Raises `Unusable` for an empty or over-long name, control characters, and bytes that are not UTF-8.
-    """
-    cleaned = " ".join(unicodedata.normalize("NFC", name).split())
-    if not cleaned:
-        raise Unusable("the speaker's name is empty")
-    if len(cleaned) > MAX_NAME:
-        raise Unusable(f"the speaker's name has {len(cleaned)} characters; at most {MAX_NAME} are allowed")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in cleaned):
-        raise Unusable(f"the speaker's name holds control characters or is not UTF-8: {cleaned!r}")
-    return cleaned
-
-
 def clean_cell(value: object) -> str:
-    """A cell of a sheet as text: whole numbers without a point, usual width, no stray spaces; "" if empty."""
-    return " ".join(unicodedata.normalize("NFC", narrow(cell_text(value))).split())
+    """A cell of a sheet as text: whole numbers without a point, usual width, no stray spaces; "" if empty.
+
+    What is too long for a name or a time is not brought to NFC, which takes the square of its length at worst.
+    """
+    text = narrow(cell_text(value))
+    return " ".join((unicodedata.normalize("NFC", text) if len(text) <= MAX_GIVEN else text).split())
 
 
 def cell_text(value: object) -> str:

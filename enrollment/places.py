@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from enrollment.folder import AUDIO_SUFFIXES
+from enrollment import soundfiles
 from enrollment.manifest import Entry, Manifest, bad_name, clean_name
 from enrollment.report import Outcome, Reason
 from enrollment.roots import OutsideRoots, inside
@@ -89,13 +89,13 @@ def scan_url(url: str) -> Manifest:
 
     try:
         files, top = fsspec.core.url_to_fs(url)
-        found = sorted(files.find(top))
+        paths = sorted(files.find(top))
     except (OSError, ValueError, ImportError) as error:
         raise Unusable(f"{url} cannot be read: {error}", path=url) from None
-    if not found:
+    if not paths:
         raise NotFound(f"there is nothing below {url}", path=url)
     top = top.strip("/")
-    names = [path.strip("/").removeprefix(top).strip("/") for path in found]
+    names = [path.strip("/").removeprefix(top).strip("/") for path in paths]
     return _tree(url.rstrip("/"), names)
 
 
@@ -111,8 +111,8 @@ def _tree(url: str, names: Sequence[str]) -> Manifest:
         elif not below:
             skipped.append(Outcome("", path, Reason.MISPLACED, "not in a speaker's folder", name))
         else:
-            found = _entry(path, folder, name, speakers)
-            (entries if isinstance(found, Entry) else skipped).append(found)  # type: ignore[arg-type]
+            item = _entry(path, folder, name, speakers)
+            (entries if isinstance(item, Entry) else skipped).append(item)  # type: ignore[arg-type]
     return Manifest.of(entries, skipped, speakers)
 
 
@@ -124,6 +124,6 @@ def _entry(path: str, folder: str, name: str, speakers: dict[str, str]) -> Entry
     if speakers.setdefault(speaker, folder) != folder:
         message = f"two folders are the same speaker: {speakers[speaker]!r} and {folder!r}"
         return Outcome(speaker, path, Reason.BAD_NAME, message, name)
-    if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
+    if not soundfiles.by_name(name):
         return Outcome(speaker, path, Reason.NOT_AUDIO, "not a sound file, by its ending", name)
     return Entry(speaker, path, row=name)

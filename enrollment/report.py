@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NOT_AUDIO = "not_audio"
     HIDDEN = "hidden"
     MISPLACED = "misplaced"
+    HEADER = "header"
     OUTSIDE_ROOTS = "outside_roots"
     BAD_NAME = "bad_name"
     BAD_ROW = "bad_row"
@@ -46,10 +47,12 @@ class Reason(StrEnum):
     NOISY = "noisy"
     SEVERAL_VOICES = "several_voices"
     OUTLIER = "outlier"
+    MIXED_VOICES = "mixed_voices"
+    TWO_NAMES = "two_names"
     FAILED = "failed"
 
 
-SKIPPED = frozenset({Reason.NOT_AUDIO, Reason.HIDDEN, Reason.MISPLACED})
+SKIPPED = frozenset({Reason.NOT_AUDIO, Reason.HIDDEN, Reason.MISPLACED, Reason.HEADER})
 """Left aside while the source was read: named in the report, but nothing that anybody meant to enroll."""
 
 _REASONS: tuple[tuple[type[SpeakerTasksError], Reason], ...] = (
@@ -61,7 +64,7 @@ _REASONS: tuple[tuple[type[SpeakerTasksError], Reason], ...] = (
     (NotFound, Reason.MISSING),
     (PayloadGone, Reason.EXPIRED),
 )
-COLUMNS = ("speaker", "path", "row", "outcome", "message", "seconds")
+COLUMNS = ("speaker", "path", "row", "outcome", "message", "seconds", "damaged", "seconds_lost")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Outcome:
     message: str = ""
     row: str = ""
     seconds: float = 0.0
+    """Seconds that were read."""
+    damaged: bool = False
+    """Whether a part of it could not be read."""
+    seconds_lost: float = 0.0
+    """About how many seconds; 0 where that is unknown."""
 
     @property
     def enrolled(self) -> bool:
@@ -89,13 +97,16 @@ class Outcome:
             "outcome": self.reason.value,
             "message": self.message,
             "seconds": round(self.seconds, 3),
+            "damaged": self.damaged,
+            "seconds_lost": round(self.seconds_lost, 3),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Outcome:
         """What `to_dict` wrote; further keys are left aside."""
         kept = {name: data[name] for name in ("speaker", "path", "row", "message", "seconds")}
-        return cls(reason=Reason(data["outcome"]), **kept)
+        damage = {name: data[name] for name in ("damaged", "seconds_lost") if name in data}
+        return cls(reason=Reason(data["outcome"]), **kept, **damage)
 
 
 def reason_of(error: SpeakerTasksError) -> Reason:

@@ -1,41 +1,50 @@
 """The Celery application and the Redis client: queues, serializers, delivery guarantees. No model, no tasks.
 
-Delivery is at least once: a message is acknowledged after its task has returned. On Redis, the message of a killed
-worker comes back after the visibility timeout. kombu takes that timeout from the broker's options, Celery's result
-backend from its own, and other parts from a setting of that name; all three are given. kombu looks for such messages
-every `unacked_restore_interval` seconds, times `unacked_restore_throttle`: by default once in 100 s, here every second.
+Delivery is at least once: a message is acknowledged after its task has returned. What a dead worker held, or a server
+lost, is sent again by the sweep of the job records (jobs/sweep.py); kombu's own way, the visibility timeout, is longer
+than the longest task, and what comes back by it finds its job ended.
+
+`app` is the application of the environment's settings, for whoever names this module: `celery -A
+speaker_tasks.celery_app inspect active`. It is made when it is first asked for.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from ssl import CERT_REQUIRED
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import redis
-from celery import Celery
+from celery import Celery, signals
 from kombu import Exchange, Queue
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from speaker_tasks.errors import ConfigurationError
+from speaker_tasks.redis_server import checked_url, with_options
+from speaker_tasks.sentinels import is_watched, master_client, sentinel_options
 from speaker_tasks.settings import Settings
+from speaker_tasks.tls import tls_options
 
 RECOGNIZE_QUEUE = "recognize"
 """Someone is waiting for these."""
 ENROLL_QUEUE = "enroll"
 """Bulk work."""
-OTHER_QUEUE = "recognize-other"
-"""Messages of `recognize` that are not of our making (see intake.py); Celery's consumer does them."""
-SERVED = (RECOGNIZE_QUEUE, ENROLL_QUEUE)
-"""What a worker may be told to serve."""
-QUEUES = (*SERVED, OTHER_QUEUE)
+QUEUES = (RECOGNIZE_QUEUE, ENROLL_QUEUE)
+ROUTES = {
+    "speaker_tasks.enroll*": {"queue": ENROLL_QUEUE},
+    "speaker_tasks.timeline": {"queue": ENROLL_QUEUE},
+    "speaker_tasks.*": {"queue": RECOGNIZE_QUEUE},
+}
 
+VISIBILITY_SECONDS = 6 * 3600
+"""After so long kombu gives an unacknowledged message to another worker; no task takes longer."""
 CONNECT_SECONDS = 2.0
 """How long a new connection to Redis may take before the server counts as away."""
 ANSWER_SECONDS = 10.0
 """How long Redis may take to answer; blocking reads ask for less at a time."""
-RESTORE_SECONDS = 1
+BLOCK_SECONDS = 2.0
+"""How long a worker waits for a message in one command."""
 SOFT_SHUTDOWN_SECONDS = 10.0
 
 
@@ -46,14 +55,32 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _app_of_environment()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _app_of_environment() -> Celery:
+    from speaker_tasks.launcher.claim import running_stack
+
+    settings = Settings()
+    running = None if settings.redis_url else running_stack(settings.data_dir)
+    if running:
+        settings = settings.model_copy(update={"redis_url": running.redis_url})
+    signals.worker_init.connect(_refuse, weak=False)
+    return make_celery(settings)
+
+
+def _refuse(**_: Any) -> None:
+    """A worker without a model would take messages and throw them away."""
+    raise SystemExit("`celery worker` loads no model; start one by `speaker-tasks worker`")
+
+
 def redis_url(settings: Settings) -> str:
-    """The URL of the Redis server. Raises `ConfigurationError` if there is none or its scheme is unknown."""
-    if not settings.redis_url:
-        raise ConfigurationError("SPEAKER_REDIS_URL is not set; `speaker-tasks up` starts a server of its own")
-    scheme = settings.redis_url.partition("://")[0]
-    if scheme not in ("redis", "rediss", "sentinel"):
-        raise ConfigurationError(f"the Redis URL has the scheme {scheme!r}; redis, rediss and sentinel are known")
-    return settings.redis_url
+    """The URL of the Redis server. Raises `ConfigurationError` if there is none, or it cannot be read."""
+    return checked_url(settings.redis_url)
 
 
 def redis_client(settings: Settings, *, connections: int = 16) -> redis.Redis:
@@ -66,14 +93,16 @@ def redis_client(settings: Settings, *, connections: int = 16) -> redis.Redis:
         "health_check_interval": 30,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
     }
-    if url.startswith("sentinel://"):
-        return _sentinel_client(url, settings.redis_master, connections, options)
+    if is_watched(settings):
+        return master_client(url, settings, connections, options)
+    if url.startswith("rediss://"):
+        options |= {"ssl_cert_reqs": "required"} | tls_options(settings)  # what the URL says goes before
     try:
         pool = redis.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=ANSWER_SECONDS, **options
         )
     except ValueError as error:
-        raise ConfigurationError(f"the Redis URL cannot be read: {error}") from None
+        raise ConfigurationError(f"the options of the Redis URL cannot be read: {error}") from None
     return redis.Redis(connection_pool=pool)
 
 
@@ -88,31 +117,43 @@ def refuse_cluster(client: redis.Redis) -> None:
 
 def _delivery(settings: Settings) -> dict[str, Any]:
     url = redis_url(settings)
-    visibility = {"visibility_timeout": settings.visibility_timeout}
-    sentinel = {"master_name": settings.redis_master} if url.startswith("sentinel://") else {}
-    sockets = {"socket_connect_timeout": CONNECT_SECONDS, "socket_keepalive": True}
-    return {
+    if url.startswith("rediss://"):
+        url = with_options(url, tls_options(settings))
+    visibility = {"visibility_timeout": VISIBILITY_SECONDS}
+    watched = is_watched(settings)
+    sentinel: dict[str, Any] = {}
+    if watched:
+        sentinel = {"master_name": settings.redis_master, "sentinel_kwargs": sentinel_options(settings)}
+    sockets = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS, "socket_keepalive": True}
+    return _tls(settings) | {
         "broker_url": url,
+        "broker_transport": f"speaker_tasks.jobs.transport:{'SentinelTransport' if watched else 'Transport'}",
         "result_backend": url,
         "broker_transport_options": {
             **visibility,
             **sentinel,
             **sockets,
-            "unacked_restore_interval": RESTORE_SECONDS,
-            "unacked_restore_throttle": 1,
-            # Who dies while it gives messages back keeps others from it for so long; kombu's own choice is 300 s.
-            "unacked_mutex_expire": 10,
-            "queue_order_strategy": "priority",
+            "polling_interval": BLOCK_SECONDS,
+            "priority_steps": [0],
             "max_connections": max(settings.web_threads, settings.concurrency) + 16,
         },
         "result_backend_transport_options": {**visibility, **sentinel},
-        "visibility_timeout": settings.visibility_timeout,
         "broker_pool_limit": settings.web_threads,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A server that refuses a write, or unblocks whoever waits after a failover, ends no worker.
+        "broker_channel_error_retry": True,
         "task_acks_late": True,
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2},
     }
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Celery's own settings of TLS to the master that sentinels name; a `rediss://` URL says it by itself."""
+    if not settings.redis_tls:
+        return {}
+    options = {"ssl_cert_reqs": CERT_REQUIRED} | tls_options(settings)
+    return {"broker_use_ssl": options, "redis_backend_use_ssl": options}
 
 
 def _messages(settings: Settings) -> dict[str, Any]:
@@ -122,13 +163,11 @@ def _messages(settings: Settings) -> dict[str, Any]:
         "event_serializer": "json",
         "accept_content": ["json"],
         "result_accept_content": ["json"],
-        # The job's record holds the result; see jobs.py.
-        "task_ignore_result": True,
         "result_expires": settings.result_ttl,
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": RECOGNIZE_QUEUE,
         "task_create_missing_queues": False,
-        "task_routes": {"speaker_tasks.enroll_*": {"queue": ENROLL_QUEUE}},
+        "task_routes": ROUTES,
     }
 
 
@@ -140,19 +179,8 @@ def _worker(settings: Settings) -> dict[str, Any]:
         # Three messages a task, a millisecond of the worker's one thread of Python: sent while Flower asks for them.
         "worker_send_task_events": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_prefetch_count_reduction": False,
         "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
         "worker_detect_quorum_queues": False,
+        "worker_disable_rate_limits": True,
     }
-
-
-def _sentinel_client(url: str, master: str, connections: int, options: dict[str, Any]) -> redis.Redis:
-    parts = [urlsplit(one if "://" in one else f"sentinel://{one}") for one in url.split(";")]
-    password = next((unquote(part.password) for part in parts if part.password), None)
-    database = next((int(part.path[1:]) for part in parts if part.path[1:].isdigit()), 0)
-    sentinels = [(part.hostname or "localhost", part.port or 26379) for part in parts]
-    timeouts = {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
-    watched = Sentinel(sentinels, sentinel_kwargs=timeouts, db=database, password=password, **options)
-    pool = SentinelConnectionPool(
-        master, watched, max_connections=connections, db=database, password=password, **options
-    )
-    return redis.Redis(connection_pool=pool)

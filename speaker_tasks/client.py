@@ -4,28 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import orjson
 import redis
-from celery import Celery
+from kombu.exceptions import OperationalError
 
-from speaker_tasks.celery_app import ENROLL_QUEUE, make_celery, redis_client
-from speaker_tasks.errors import Conflict, NoWorker, RedisAway, Unavailable, from_dict
-from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
+from speaker_tasks.celery_app import ENROLL_QUEUE, QUEUES, RECOGNIZE_QUEUE, make_celery, redis_client
+from speaker_tasks.errors import NoWorker, Unavailable
 from speaker_tasks.jobs import JobRecord, JobStore
-from speaker_tasks.outbox import Message, Outbox
-from speaker_tasks.payloads import Audio, RedisAudioStore
+from speaker_tasks.jobs.audio import Audio, AudioStore
+from speaker_tasks.jobs.delivery import Deliveries, Message
+from speaker_tasks.jobs.heartbeat import WorkerRecord, WorkerRegistry
+from speaker_tasks.jobs.record import outcome
+from speaker_tasks.redis_server import check_writable, refusal
 from speaker_tasks.settings import Settings
-from speaker_tasks.submission import Submitter
 
-RECOGNIZE_TASK = "speaker_tasks.recognize"
-EMBED_TASK = "speaker_tasks.embed"
-ENROLL_TASK = "speaker_tasks.enroll_start"
-IDENTIFY, VERIFY, VECTOR, COMPARE = "identify", "verify", "vector", "compare"
-"""Kinds of `ask`; each is the task of that name."""
+__all__ = ["TaskClient", "outcome"]
+
+IDENTIFY, VERIFY, VECTOR, COMPARE, CHECK = "identify", "verify", "vector", "compare", "check"
+SPEAKER, FEATS = "recognize", "embed"
+"""The first server's questions."""
+TASKS = {
+    IDENTIFY: "speaker_tasks.identify",
+    VERIFY: "speaker_tasks.verify",
+    VECTOR: "speaker_tasks.embed",
+    COMPARE: "speaker_tasks.compare",
+    CHECK: "speaker_tasks.check",
+    SPEAKER: "speaker_tasks.speaker",
+    FEATS: "speaker_tasks.feats",
+}
+"""The task of each kind of recognition."""
+ENROLL_TASK = "speaker_tasks.enroll"
+TIMELINE_TASK = "speaker_tasks.timeline"
+LOOKED_AT = 2_000
+"""Records of jobs that one call of `jobs` reads at most, whatever it looks for."""
 
 
 class TaskClient:
@@ -35,28 +48,20 @@ class TaskClient:
         """`who` stands in the records of enrollments, and so in the audit log."""
         self.settings, self.who = settings, who
         self.redis = redis_client(settings, connections=settings.web_threads + 4)
-        self.audio = RedisAudioStore(self.redis, settings.payload_ttl)
+        self.app = make_celery(settings)
+        self.audio = AudioStore(self.redis, settings.payload_ttl)
         self.short_jobs = JobStore(self.redis, settings.result_ttl)
         self.long_jobs = JobStore(self.redis, settings.job_ttl)
-        self.outbox = Outbox(self.redis)
-        self._submitter = Submitter(self.redis, settings, self.short_jobs, self.audio)
+        self.deliveries = Deliveries(self.redis, self.app, settings.job_ttl)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
 
-    @cached_property
-    def celery(self) -> Celery:
-        """The Celery application, for what asks the broker in its own words; sending needs none."""
-        return make_celery(self.settings)
+    def recognize(self, audio: Audio, **more: Any) -> JobRecord:
+        """Ask who speaks. As `ask`."""
+        return self.ask(SPEAKER, [audio], {}, **more)
 
-    def recognize(self, audio: Audio, *, about: dict[str, Any] | None = None, wait: float = 0.0) -> JobRecord:
-        """Ask who speaks: the job, or how it ended if it did so at once. Raises `Unavailable` if the queue is full.
-
-        `wait` is for how many seconds the caller will `wait` for it, who alone is then to know of it.
-        """
-        return self._submitter.submit(RECOGNIZE_TASK, "recognize", [audio], _only, about=about, wait=wait)
-
-    def embed(self, audio: Audio, *, about: dict[str, Any] | None = None, wait: float = 0.0) -> JobRecord:
-        """Ask for the recording's vector. As `recognize`."""
-        return self._submitter.submit(EMBED_TASK, "embed", [audio], _only, about=about, wait=wait)
+    def embed(self, audio: Audio, **more: Any) -> JobRecord:
+        """Ask for the recording's vector, as the first server gave it. As `ask`."""
+        return self.ask(FEATS, [audio], {}, **more)
 
     def ask(
         self,
@@ -67,34 +72,72 @@ class TaskClient:
         about: dict[str, Any] | None = None,
         webhook: str | None = None,
         job_id: str | None = None,
-        wait: float = 0.0,
+        brief: bool = False,
     ) -> JobRecord:
-        """A question of `/v1` about recordings, each its audio or a path that the workers can read.
+        """A question about recordings, each its audio or a path that the workers can read: the job.
 
-        `options` goes to the task, `about` into the job's record. As `recognize`.
+        `options` goes to the task, `about` into the job's record. The record of a brief job is forgotten soon after its
+        end: for who will `wait` for it, and alone is to know of it. Raises `Unavailable` if the queue is full.
         """
-        more: dict[str, Any] = {"ask": options} | ({"webhook": webhook} if webhook else {})
-        return self._submitter.submit(
-            f"speaker_tasks.{kind}",
+        pipe = self.redis.pipeline(transaction=False)
+        sources = [one if isinstance(one, str) else self.audio.put(one.pack(), pipeline=pipe) for one in recordings]
+        kept = [key for key, one in zip(sources, recordings, strict=True) if not isinstance(one, str)]
+        job, fields = self.short_jobs.described(
             kind,
-            recordings,
-            lambda sources: {"audio": sources, **more},
             about=about,
+            start_within=self.settings.payload_ttl,
             job_id=job_id,
-            wait=wait,
+            brief=self.settings.answered_ttl if brief else 0,
         )
+        kwargs = {"audio": sources, **options} | ({"webhook": webhook} if webhook else {})
+        message = Message(job.id, job.id, TASKS[kind], RECOGNIZE_QUEUE, kwargs)
+        at_most = self.settings.max_queued
+        self.short_jobs.submit(job, fields, message, at_most=at_most, payloads=kept, pipeline=pipe)
+        self._send(message, self.short_jobs)
+        return job
 
     def enroll(self, about: dict[str, Any], *, job_id: str | None = None, **arguments: Any) -> JobRecord:
-        """Start an enrollment; `about` goes into the job's record, `arguments` to the task."""
+        """Start an enrollment; `about` goes into the job's record, `arguments` to the task. Raises `RedisAway`."""
+        return self._bulk("enroll", ENROLL_TASK, about, job_id, arguments)
+
+    def timeline(
+        self,
+        recording: Audio | str,
+        options: dict[str, Any],
+        *,
+        about: dict[str, Any] | None = None,
+        webhook: str | None = None,
+        job_id: str | None = None,
+    ) -> JobRecord:
+        """Ask who speaks when in a long recording, its audio or a path that the workers can read: the job.
+
+        `options` goes to the task, `about` into the job's record. Raises `RedisAway`, `TooLarge`.
+        """
+        source = recording if isinstance(recording, str) else self.keep(recording.pack())
+        arguments = {"audio": [source], **options} | ({"webhook": webhook} if webhook else {})
+        return self._bulk("timeline", TIMELINE_TASK, about or {}, job_id, arguments)
+
+    def _bulk(
+        self, kind: str, task: str, about: dict[str, Any], job_id: str | None, arguments: dict[str, Any]
+    ) -> JobRecord:
         about = about | {"who": self.who} if self.who else about
-        job = self.long_jobs.create("enroll", about=about, job_id=job_id)
+        job, fields = self.long_jobs.described(kind, about=about, job_id=job_id)
+        message = Message(job.id, job.id, task, ENROLL_QUEUE, arguments)
         try:
-            self.outbox.send(Message(job.id, ENROLL_TASK, ENROLL_QUEUE, {"job_id": job.id, **arguments}))
-        except RedisAway:
-            with suppress(redis.RedisError):  # else it expires by itself
-                self.long_jobs.forget(job.id)
-            raise
+            self.long_jobs.submit(job, fields, message)
+        except redis.RedisError as error:
+            raise refusal(error) from error
+        self._send(message, self.long_jobs)
         return job
+
+    def _send(self, message: Message, jobs: JobStore) -> None:
+        """Send what was written down; what cannot be sent is no job."""
+        try:
+            self.deliveries.send(message)
+        except (redis.RedisError, OperationalError) as error:
+            with suppress(redis.RedisError):  # else it is sent later, by a worker
+                jobs.forget(message.job)
+            raise refusal(error) from error
 
     def enroll_manifest(self, manifest: dict[str, Any], *, bank: str, **arguments: Any) -> JobRecord:
         """Start the enrollment of a manifest (`Manifest.to_dict()`), whose paths the workers can read, into a bank."""
@@ -103,7 +146,7 @@ class TaskClient:
 
     def keep(self, payload: bytes) -> str:
         """Keep bytes for as long as a long job may take: their key."""
-        return RedisAudioStore(self.redis, self.settings.job_ttl).put(payload)
+        return AudioStore(self.redis, self.settings.job_ttl).put(payload)
 
     def wait(
         self, job: JobRecord, seconds: float, give_up: Callable[[], bool] = lambda: False
@@ -129,9 +172,19 @@ class TaskClient:
         *,
         limit: int = 50,
         before: str | None = None,
-    ) -> list[JobRecord]:
-        """The newest jobs that are wanted, at most `limit`; those made before the job `before` if one is named."""
-        return list(islice((job for job in self.short_jobs.recent(before=before) if wanted(job)), limit))
+    ) -> tuple[list[JobRecord], str | None]:
+        """The newest jobs that are wanted, at most `limit`, and the id to go on from; None if there are no more.
+
+        With `before`, those made before that job. One call looks at `LOOKED_AT` jobs: it may find fewer than there are,
+        or none, and the next call goes on. Raises `NotFound` if `before` is forgotten.
+        """
+        page: list[JobRecord] = []
+        for number, (job_id, job) in enumerate(self.short_jobs.recent(before=before), 1):
+            if job is not None and wanted(job):
+                page.append(job)
+            if len(page) == limit or number == LOOKED_AT:
+                return page, job_id
+        return page, None
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job that has not ended. Raises `NotFound`, `Gone`."""
@@ -140,6 +193,21 @@ class TaskClient:
     def workers(self) -> list[WorkerRecord]:
         """The workers that are alive, each with a warm model."""
         return self.registry.alive()
+
+    def no_worker(self) -> Unavailable:
+        """Why no worker is alive: a server that refuses changes takes no heartbeats either."""
+        try:
+            check_writable(self.redis)
+        except redis.RedisError as error:
+            return refusal(error)
+        return NoWorker("no worker with a warm model is alive", retry_after=5)
+
+    def waiting(self) -> dict[str, int]:
+        """The messages that wait in each queue for a worker."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for name in QUEUES:
+                pipe.llen(name)
+            return dict(zip(QUEUES, pipe.execute(), strict=True))
 
     def model(self) -> str:
         """The id of the model that the workers run. Raises `NoWorker`, or `Unavailable` if they run several."""
@@ -151,23 +219,10 @@ class TaskClient:
         return models[0]
 
 
-def _only(sources: list[str]) -> dict[str, Any]:
-    return {"audio": sources[0]}
-
-
-def outcome(job: JobRecord) -> dict[str, Any]:
-    """The result of a job that has ended; raises its error, or `Conflict` if it was canceled."""
-    if job.error is not None:
-        raise from_dict(job.error)
-    if job.result is None:
-        raise Conflict(f"job {job.id} was {job.state}", job=job.id, state=job.state)
-    return job.result
-
-
 def __getattr__(name: str) -> Any:
-    """`SpeakerTasks` and `AsyncSpeakerTasks`, the HTTP client; `speaker_tasks.http_client` has it without Celery."""
+    """`SpeakerTasks` and `AsyncSpeakerTasks`, the HTTP client; `speaker_tasks.sdk.client` has it without Celery."""
     if name in {"SpeakerTasks", "AsyncSpeakerTasks"}:
-        from speaker_tasks import http_client
+        from speaker_tasks.sdk import client as http_client
 
         return getattr(http_client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

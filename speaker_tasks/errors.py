@@ -6,7 +6,11 @@ What a user can mend is a 4xx; what an operator can mend is a 503; anything outs
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
+
+LONGEST_MESSAGE = 1500
+"""Characters of a message; who sent more of a value than that sees its beginning."""
 
 
 class SpeakerTasksError(Exception):
@@ -17,6 +21,8 @@ class SpeakerTasksError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __init__(self, message: str, **details: Any) -> None:
+        if len(message) > LONGEST_MESSAGE:  # it holds a value that somebody sent
+            message = f"{message[:LONGEST_MESSAGE]}..."
         super().__init__(message)
         self.message = message
         self.details = details
@@ -134,6 +140,68 @@ class RedisAway(Unavailable):
     code = "redis_away"
 
 
+class RedisFull(RedisAway):
+    """The Redis server answers and has no room for what would be written."""
+
+    code = "redis_full"
+
+
+class RedisReplica(RedisAway):
+    """The Redis server is a replica, and takes no changes."""
+
+    code = "redis_replica"
+
+
+class RedisAlone(RedisAway):
+    """The Redis server has too few replicas (`min-replicas-to-write`), and takes no changes."""
+
+    code = "redis_alone"
+
+
+class RedisUnsaved(RedisAway):
+    """The Redis server cannot write its file (MISCONF), and takes no changes."""
+
+    code = "redis_unsaved"
+
+
+class RedisDenied(RedisAway):
+    """The Redis server's access list forbids our user a command or a key (NOPERM)."""
+
+    code = "redis_denied"
+
+
+class RedisPassword(RedisAway):
+    """The Redis server does not accept our user and password."""
+
+    code = "redis_password"
+
+
+class RedisCertificate(RedisAway):
+    """The Redis server's certificate is not signed by an authority that is believed, or is another host's."""
+
+    code = "redis_certificate"
+
+
+class StorageFull(SpeakerTasksError):
+    """No room on a disk that has to hold what was sent for a moment."""
+
+    status, code, exit_status = 507, "insufficient_storage", 5
+
+
+def storage_full(error: BaseException, where: str) -> StorageFull | None:
+    """What an error of the system means if it is a full disk, or one without a folder for temporary files."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not full and "No usable temporary directory" not in str(error):
+        return None
+    return StorageFull(f"the disk for temporary files of the {where} is full: make room there, or set TMPDIR")
+
+
+class Lost(Unavailable):
+    """A job that was accepted, and that Redis has no record of any more: it crashed, or a replica took its place."""
+
+    code = "job_lost"
+
+
 class NoWorker(Unavailable):
     """No worker with a warm model is alive."""
 
@@ -152,6 +220,12 @@ class PayloadGone(SpeakerTasksError):
     status, code, exit_status = 410, "payload_gone", 3
 
 
+class GivenUp(SpeakerTasksError):
+    """Work that was begun several times, and each time its worker died; details: `attempts`."""
+
+    code = "given_up"
+
+
 class WeightsMissing(SpeakerTasksError):
     """No trained weights for the model: a worker refuses to start."""
 
@@ -165,16 +239,16 @@ class WeightsRefused(SpeakerTasksError):
 
 
 class ConfigurationError(SpeakerTasksError):
-    """A setting that cannot work; told in one line at start."""
+    """A setting that cannot work; one line at start says which."""
 
     status, code, exit_status = 500, "configuration", 2
 
 
 def _by_code() -> dict[str, type[SpeakerTasksError]]:
-    found: dict[str, type[SpeakerTasksError]] = {}
+    classes: dict[str, type[SpeakerTasksError]] = {}
     todo = [SpeakerTasksError]
     while todo:
         cls = todo.pop()
-        found[cls.code] = cls
+        classes[cls.code] = cls
         todo.extend(cls.__subclasses__())
-    return found
+    return classes

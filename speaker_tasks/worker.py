@@ -10,28 +10,39 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
-from speaker_tasks import tasks, unacked
-from speaker_tasks.celery_app import OTHER_QUEUE, RECOGNIZE_QUEUE, SERVED, make_celery, refuse_cluster
+from speaker_tasks import logs, tasks, tracing
+from speaker_tasks.celery_app import QUEUES, make_celery, refuse_cluster
 from speaker_tasks.errors import ConfigurationError, SpeakerTasksError
-from speaker_tasks.heartbeat import WorkerRecord
-from speaker_tasks.intake import Announce
+from speaker_tasks.gpus import MASK, gpus, shown
+from speaker_tasks.interpreter import outdated
+from speaker_tasks.jobs.delivery import JOB_HEADER
+from speaker_tasks.jobs.heartbeat import WorkerRecord
+from speaker_tasks.jobs.places import queue_at
+from speaker_tasks.redis_server import eviction
 from speaker_tasks.settings import Settings
-from speaker_tasks.wire import Parcel
 
 if TYPE_CHECKING:
     from speaker_tasks.tasks.context import WorkerContext
+    from speaker_tasks.tasks.housekeeping import Housekeeping
 
 logger = logging.getLogger(__name__)
 
 FRAMEWORKS = ("keras", "tensorflow", "torch", "jax", "openvino")
-MASK = "CUDA_VISIBLE_DEVICES"
 HIDDEN = "-1"
+EVENT_SECONDS = 5.0
+"""How often Celery tells Flower that the worker is there."""
+WAIT_FOR_SERVER_SECONDS = 10.0
+"""How long a thread other than the consumer's tries to connect."""
+LOUD = ("celery.worker.strategy", "celery.app.trace")
+"""Loggers that write two lines a task, which costs as much as the task's own way through Celery; errors they tell."""
 
 
 class WorkerRefused(SystemExit):
@@ -42,23 +53,32 @@ class WorkerRefused(SystemExit):
         self.error = error
 
 
-def run_worker(settings: Settings, *, queues: Sequence[str] = SERVED, log_level: str = "INFO") -> int:
+def run_worker(settings: Settings, *, queues: Sequence[str] = QUEUES, log_level: str = "INFO") -> int:
     """Serve until a signal ends it: the exit status.
 
     The GPU must be pinned before (see `pin_gpu`). Raises `WeightsMissing`, `WeightsRefused` or `ConfigurationError` if
     the worker cannot start.
     """
-    unacked.install()
     app = make_celery(settings)
     _check_queues(queues)
+    tracing.start(settings, "speaker-worker")
+    if lacking := outdated():
+        logger.warning(lacking)
+    if os.geteuid() == 0:
+        logger.warning("this worker runs as root, and decodes what others send: a user of its own is safer")
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # Celery says it in eight lines, also to some others
     hooks = attach(app, settings, queues)
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.INFO if log_level == "DEBUG" else logging.WARNING)
     try:
         worker = app.Worker(
             hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
-            queues=[OTHER_QUEUE if name == RECOGNIZE_QUEUE else name for name in queues],
+            queues=list(queues),
             loglevel=log_level,
+            heartbeat_interval=EVENT_SECONDS,
             without_gossip=True,
             without_mingle=True,
+            quiet=True,  # no banner
         )
         worker.start()
     except WorkerRefused as refused:
@@ -69,73 +89,113 @@ def run_worker(settings: Settings, *, queues: Sequence[str] = SERVED, log_level:
     return int(worker.exitcode or 0)
 
 
-def attach(app: Celery, settings: Settings, queues: Sequence[str] = SERVED) -> list[tuple[Any, Callable[..., None]]]:
+def attach(app: Celery, settings: Settings, queues: Sequence[str] = QUEUES) -> list[tuple[Any, Callable[..., None]]]:
     """Make a worker of `app` load the model, beat and stop as it should: the connected signals and hooks."""
     app.conf.include = tasks.MODULES
-    pulse: list[Any] = []
-    reserve: list[Any] = []
+    app.conf.broker_transport_options = app.conf.broker_transport_options | {"wait_for_server": WAIT_FOR_SERVER_SECONDS}
+    begun: list[tuple[WorkerContext, Housekeeping]] = []
 
-    def start(**_: Any) -> None:
+    def start(sender: Any = None, **_: Any) -> None:
         try:
-            record = load(app, settings, queues)
+            context, record = load(app, settings, queues)
         except SpeakerTasksError as error:
             raise WorkerRefused(error) from None
         except Exception as error:
             # Celery would log it and go on without a model.
             logger.exception("the model could not be loaded")
             raise WorkerRefused(SpeakerTasksError(f"the model could not be loaded: {error!r}")) from error
-        from speaker_tasks.pulse import Pulse
-        from speaker_tasks.tasks.context import current
-        from speaker_tasks.tasks.reserve import Reserve
+        from speaker_tasks.tasks import figures
+        from speaker_tasks.tasks.housekeeping import Housekeeping
 
-        pulse.append(Pulse(current(), record))
-        if RECOGNIZE_QUEUE in queues:
-            reserve.append(Reserve(current(), current().reserved))
+        sender.concurrency = context.threads
+        if settings.metrics_port:
+            try:
+                figures.publish(context)
+            except SpeakerTasksError as error:
+                raise WorkerRefused(error) from None
+        begun.append((context, Housekeeping(context, record)))
 
     def ready(sender: Any = None, **_: Any) -> None:
-        from speaker_tasks.tasks.context import current
-
-        current().intake.announce = announcer(sender)
-        for one in (*pulse, *reserve):
-            one.start()
-
-    def begin(task_id: str = "", **_: Any) -> None:
-        from speaker_tasks.tasks.context import current
-
-        current().outbox.begun(task_id)
+        for context, housekeeping in begun:
+            for queue in queues:
+                sender.add_task_queue(queue_at(queue, context.place))
+            housekeeping.start()
 
     def leave(**_: Any) -> None:
-        for one in pulse:
-            one.leave()
+        for context, _housekeeping in begun:
+            context.leaving.set()
 
     def stop(**_: Any) -> None:
-        for one in (*reserve, *pulse):
-            one.stop()
+        for _context, housekeeping in begun:
+            housekeeping.stop()
+        tracing.stop()
+
+    def prerun(task: Any = None, **_: Any) -> None:
+        task.request.end_span = tracing.begin(f"run {task.name}", "CONSUMER", tracing.carried(task.request.get))
+
+    def postrun(task: Any = None, **_: Any) -> None:
+        task.request.end_span({"speaker.job": _job_of(task.request)}, False)
+
+    def revoked(request: Any = None, **_: Any) -> None:
+        for context, _housekeeping in begun:
+            cancel(context, request)
+
+    def failed(sender: Any = None, exception: Any = None, **_: Any) -> None:
+        for context, _housekeeping in begun:
+            end_failed(context, sender.request, exception)
+
+    def log(loglevel: Any = None, **_: Any) -> None:
+        logs.configure(settings.log_format, loglevel)
 
     hooks: list[tuple[Any, Callable[..., None]]] = [
+        (signals.setup_logging, log),
         (signals.worker_init, start),
         (signals.worker_ready, ready),
-        (signals.task_prerun, begin),
         (signals.worker_shutting_down, leave),
         (signals.worker_shutdown, stop),
+        (signals.task_revoked, revoked),
+        (signals.task_failure, failed),
     ]
+    if settings.otlp_endpoint:
+        hooks += [(signals.task_prerun, prerun), (signals.task_postrun, postrun)]
     for signal, hook in hooks:
         signal.connect(hook, weak=False)
     return hooks
 
 
-def announcer(consumer: Any) -> Announce:
-    """What tells Flower of the tasks that threads take by themselves, in Celery's words, while Flower wants to know."""
-
-    def announce(kind: str, parcel: Parcel, **more: Any) -> None:
-        dispatcher = getattr(consumer, "event_dispatcher", None)  # another one after each reconnection
-        if dispatcher is not None and dispatcher.enabled:
-            dispatcher.send(kind, uuid=parcel.id, root_id=parcel.id, **more)
-
-    return announce
+def cancel(context: WorkerContext, request: Any) -> None:
+    """A task was revoked (`celery control revoke`, Flower): so is its job."""
+    job_id = _job_of(request)
+    try:
+        context.jobs.finish(job_id, "canceled", message_id=request.id)
+    except redis.RedisError as error:
+        logger.warning("job %s is not canceled though its task was revoked: %s", job_id, error)
 
 
-def load(app: Celery, settings: Settings, queues: Sequence[str]) -> WorkerRecord:
+def end_failed(context: WorkerContext, request: Any, error: Exception) -> None:
+    """A task ended by an error that it should have written down: so does its job, which would run for ever.
+
+    What Redis refused while the worker is leaving is not such an error: another worker does it again. Nor does it
+    matter to whoever runs the task by now, if this worker was taken for dead.
+    """
+    from speaker_tasks.tasks.running import internal, is_passing
+
+    if isinstance(error, SpeakerTasksError) or is_passing(error):
+        return
+    job_id = _job_of(request)
+    try:
+        if context.deliveries.holder(request.id) in (None, context.worker):
+            context.jobs.finish(job_id, "failed", error=internal().to_dict(), message_id=request.id)
+    except redis.RedisError as away:
+        logger.warning("job %s is not ended though its task failed: %s", job_id, away)
+
+
+def _job_of(request: Any) -> str:
+    """The job of a task's call: the one that its message names, else the one that was made for it."""
+    return str(request.get(JOB_HEADER) or request.id)
+
+
+def load(app: Celery, settings: Settings, queues: Sequence[str]) -> tuple[WorkerContext, WorkerRecord]:
     """Load the model, run it once, and install the tasks' context: what the worker may then say of itself."""
     from speaker_tasks.embedding.embedder import Embedder
     from speaker_tasks.tasks import context
@@ -143,21 +203,25 @@ def load(app: Celery, settings: Settings, queues: Sequence[str]) -> WorkerRecord
     embedder = Embedder.configured(settings)
     seconds = embedder.warm()
     logger.warning("model %s on %s is warm: first inference %.2f s", embedder.model_id, embedder.device, seconds)
+    if embedder.device == "cpu" and settings.device == "auto" and (idle := gpus()):
+        logger.warning("%d GPUs lie idle: `speaker-tasks worker --gpus all` uses them", len(idle))
     built = context.build(app, settings, embedder)
     context.install(built)
     _check_redis(built)
-    host, pid = socket.gethostname(), os.getpid()
-    return WorkerRecord(
-        id=f"{host}-{pid}-{int(time.time()):x}",
-        host=host,
-        pid=pid,
+    record = WorkerRecord(
+        id=built.worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
         model=embedder.model_id,
         device=embedder.device,
         runtime=embedder.runtime,
         precision=embedder.precision,
         started=time.time(),
         queues=tuple(queues),
+        roots=built.roots,
+        place=built.place,
     )
+    return built, record
 
 
 def pin_gpu(environ: MutableMapping[str, str], gpu: int | None, device: str) -> None:
@@ -184,16 +248,18 @@ def visible_device(gpu: int, inherited: str | None) -> str:
         raise ConfigurationError(f"GPUs are counted from 0; got {gpu}")
     if inherited is None:
         return str(gpu)
-    shown = [part.strip() for part in inherited.split(",") if part.strip() and part.strip() != HIDDEN]
-    if gpu >= len(shown):
-        raise ConfigurationError(f"there is no GPU {gpu}: {MASK}={inherited!r} shows {len(shown)}")
-    return shown[gpu]
+    devices = shown(inherited)
+    if gpu >= len(devices):
+        raise ConfigurationError(f"there is no GPU {gpu}: {MASK}={inherited!r} shows {len(devices)}")
+    return devices[gpu]
 
 
 def _check_redis(context: WorkerContext) -> None:
     """What only Redis can tell. A server that is away is no reason to refuse: Celery waits for it, and so do we."""
     try:
         refuse_cluster(context.redis)
+        if lost := eviction(context.redis):
+            logger.warning("%s; set maxmemory-policy noeviction", lost)
         _restore(context)
         context.keeper.load_files(context.active)
     except redis.RedisError as error:
@@ -211,5 +277,5 @@ def _restore(context: WorkerContext) -> None:
 
 
 def _check_queues(queues: Sequence[str]) -> None:
-    if unknown := [name for name in queues if name not in SERVED]:
-        raise ConfigurationError(f"there is no queue {unknown[0]!r}; there is {', '.join(SERVED)}")
+    if unknown := [name for name in queues if name not in QUEUES]:
+        raise ConfigurationError(f"there is no queue {unknown[0]!r}; there is {', '.join(QUEUES)}")

@@ -12,9 +12,13 @@ from pydantic import ValidationError
 
 from speaker_tasks.errors import Malformed
 from speaker_tasks.settings import Settings
-from web import audit, banks, docs, enrollments, errors, fleet, health, jobs, legacy, limits, questions, security
-from web.schemas import ErrorAnswer
+from web import health, legacy, metrics
+from web.http import accesslog, audit, errors, limits, proxies, security
+from web.http.inflate import InflatedRequest
+from web.pages import views as pages
 from web.shared import EXTENSION, Services
+from web.v1 import banks, docs, enrollments, fleet, jobs, previews, questions, timelines
+from web.v1.schemas import ErrorAnswer
 
 
 class FastJSON(JSONProvider):
@@ -30,8 +34,10 @@ class FastJSON(JSONProvider):
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         """A response whose body is the JSON of the arguments."""
-        obj = self._prepare_response_obj(args, kwargs)
-        body = orjson.dumps(obj, option=orjson.OPT_SERIALIZE_NUMPY)
+        if args and kwargs:
+            raise TypeError("a response is of positional or of keyword arguments, not of both")
+        whole = args[0] if len(args) == 1 else args or kwargs
+        body = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
         return Response(body, mimetype="application/json")
 
 
@@ -53,18 +59,24 @@ def create_app(settings: Settings | None = None) -> Flask:
         static_folder=None,
     )
     app.json = FastJSON(app)
+    app.url_map.merge_slashes = False  # its redirects are absolute, and so follow whatever Host was sent
+    app.request_class = InflatedRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.extensions[EXTENSION] = Services(settings)
+    shared = app.extensions[EXTENSION] = Services(settings)
+    accesslog.install(app)
     errors.register(app)
-    guard = security.install(app, settings)
+    guard = security.install(app, settings, shared.client.redis)
+    app.extensions[pages.GUARD] = guard
     audit.install(app)
-    if security.limited(settings, guard):
+    shared.limited = security.limited(settings, guard)
+    if shared.limited:
         limits.install(app, settings)
     security.enforce(app, guard)
-    for blueprint in (legacy.blueprint, health.blueprint, docs.blueprint):
+    for blueprint in (legacy.blueprint, health.blueprint, metrics.blueprint, docs.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
-    for api in (questions.blueprint, jobs.blueprint, banks.blueprint, enrollments.blueprint, fleet.blueprint):
-        app.register_api(api)
+    for room in (questions, timelines, jobs, banks, enrollments, previews, fleet):
+        app.register_api(room.blueprint)
+    app.wsgi_app = proxies.install(app.wsgi_app, settings)  # type: ignore[assignment,method-assign]
     return app
 
 

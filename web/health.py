@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response, jsonify
 
-from speaker_tasks.errors import NoWorker
+from speaker_tasks.redis_server import check_writable
 from web.shared import services
 
 blueprint = Blueprint("health", __name__)
@@ -21,10 +21,12 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Redis answers and a worker with a warm model lives: which model, on what. 503 otherwise."""
-    workers = [worker for worker in services().client.workers() if worker.warm]
+    """Redis takes changes, and a worker with a warm model lives: which model, on what. Else 503 with the reason."""
+    client = services().client
+    check_writable(client.redis)
+    workers = [worker for worker in client.workers() if worker.warm]
     if not workers:
-        raise NoWorker("no worker with a warm model is alive", retry_after=5)
+        raise client.no_worker()
     first = workers[0]
     return jsonify(
         {

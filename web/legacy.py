@@ -8,9 +8,11 @@ from flask import Blueprint, Response, jsonify, request
 
 from banks.bank import Bank
 from speaker_tasks.jobs import JobRecord
-from web.answers import accepted, left_of
-from web.body import field, json_object, speaker_samples
-from web.security import caller
+from web.http.accesslog import note_answer
+from web.http.answers import accepted, left_of
+from web.http.body import field, json_object, speaker_samples
+from web.http.limits import let_in
+from web.http.security import caller, request_id
 from web.shared import services
 from web.stopping import is_stopping
 
@@ -23,7 +25,7 @@ def speaker() -> Response:
     """Who speaks: `{"name", "score"}` of the best of the current list, and more keys after them."""
     shared = services()
     samples = speaker_samples(request, shared.settings.max_audio_seconds)
-    job = shared.client.recognize(samples, about=_about(), wait=shared.settings.wait_seconds)
+    job = shared.client.recognize(samples, **_job())
     return _wait(job, ("name", "score", "cosine", "feats_mode", "model"))
 
 
@@ -32,7 +34,7 @@ def speaker_feats() -> Response:
     """The recording's vector: `{"feats": [[512 floats]]}`."""
     shared = services()
     samples = speaker_samples(request, shared.settings.max_audio_seconds)
-    job = shared.client.embed(samples, about=_about(), wait=shared.settings.wait_seconds)
+    job = shared.client.embed(samples, **_job())
     return _wait(job, ("feats",))
 
 
@@ -65,8 +67,11 @@ def modify_feats_custom() -> Response:
     return _labels(*shared.active.set_custom(labels, vectors, shared.client.model()))
 
 
-def _about() -> dict[str, Any]:
-    return {"key": caller().name}
+def _job() -> dict[str, Any]:
+    shared = services()
+    brief = bool(shared.settings.wait_seconds)
+    about = {"key": caller().name, "request_id": request_id()}
+    return {"about": about, "job_id": let_in(shared.questions), "brief": brief}
 
 
 def _labels(mode: str, bank: Bank) -> Response:
@@ -76,4 +81,5 @@ def _labels(mode: str, bank: Bank) -> Response:
 def _wait(job: JobRecord, keys: tuple[str, ...]) -> Response:
     shared = services()
     result = shared.client.wait(job, left_of(shared.settings.wait_seconds, job), give_up=is_stopping)
+    note_answer(job.id, result or {})
     return accepted(job) if result is None else jsonify({key: result[key] for key in keys})

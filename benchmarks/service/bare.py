@@ -42,7 +42,7 @@ def measure(bodies: Path, seconds: float, cores: list[int], variables: dict[str,
     """The bare rates for the WAV files of a folder. `variables` are SPEAKER_* settings."""
     one = _run([("whole", None, len(cores))], bodies, seconds, variables)[0]
     alone = {
-        what: sum(found["rate"] for found in _run([(what, core, 1) for core in cores], bodies, seconds, variables))
+        what: sum(rates["rate"] for rates in _run([(what, core, 1) for core in cores], bodies, seconds, variables))
         for what in ("network", "whole")
     }
     one_network = _run([("network", None, len(cores))], bodies, seconds, variables)[0]
@@ -116,5 +116,5 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("whole", "network"))
     parser.add_argument("bodies", type=Path)
     parser.add_argument("seconds", type=float)
-    asked = parser.parse_args()
-    print(json.dumps(loop(asked.what, asked.bodies, asked.seconds)))
+    options = parser.parse_args()
+    print(json.dumps(loop(options.what, options.bodies, options.seconds)))

@@ -22,13 +22,13 @@ def bulk(bench: Bench) -> Figures:
     with bench.stack(data_roots=str(recordings)) as stack:
         enroll(stack, bench.clips[0])
         most = load.run(bench.plan(stack, WAV, bench.wav, clients=16, seconds=bench.seconds / 2)).rate
-        asked = bench.plan(stack, WAV, bench.wav, rate=most / 10, seconds=2 * bench.seconds)
-        without = shown(load.run(asked))
+        questions = bench.plan(stack, WAV, bench.wav, rate=most / 10, seconds=2 * bench.seconds)
+        without = shown(load.run(questions))
         alone = _bulk_rate(stack, recordings, "alone", bench.seconds)
         job = _start_bulk(stack, recordings, "beside")
         _warm_up(stack, job)
         before, began = stack.client.job(job).done, time.monotonic()
-        beside = shown(load.run(asked))
+        beside = shown(load.run(questions))
         done = stack.client.job(job)
         rate = (done.done - before) / (time.monotonic() - began)
         stack.client.cancel(job)
@@ -75,13 +75,13 @@ def _bulk_rate(stack: ServingStack, recordings: Path, bank: str, seconds: float)
 def banks(bench: Bench) -> Figures:
     """The latency of one client by the size of the bank; and how long a switch of banks takes to be seen by all."""
     with bench.stack() as stack:
-        found: Figures = {}
+        figures: Figures = {}
         for people in (ENROLLED, 1_000, 10_000, 44, 10_000):
             enroll(stack, bench.clips[0], people)
             report = shown(load.run(bench.plan(stack, WAV, bench.wav, seconds=bench.seconds / 2)))
-            before = found.get(str(people))
-            found[str(people)] = report if before is None or report["p50"] < before["p50"] else before
-        return found | {"switch": _switching(stack, bench)}
+            before = figures.get(str(people))
+            figures[str(people)] = report if before is None or report["p50"] < before["p50"] else before
+        return figures | {"switch": _switching(stack, bench)}
 
 
 def _switching(stack: ServingStack, bench: Bench) -> Figures:
@@ -102,9 +102,9 @@ def _switching(stack: ServingStack, bench: Bench) -> Figures:
         switched = time.monotonic()
         seen = 0
         while seen < 8:  # both web processes and all threads have answered by then
-            asked = time.monotonic()
+            sent = time.monotonic()
             right = stack.post(*(WAV[0], body, WAV[1]))["bank"]["name"] == name
             seen = seen + 1 if right else 0
             if not right:
-                slowest = max(slowest, asked - switched)
+                slowest = max(slowest, sent - switched)
     return {"slowest": slowest, "requests beside": len(process.report().ms), "failed": 0}

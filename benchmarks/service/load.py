@@ -169,15 +169,16 @@ class Loop:
         else:
             for _ in range(self.plan.clients):
                 self._send(time.monotonic())
-        last = self._from
+        last, ended = self._from, 0.0
         while True:
             now = time.monotonic()
             if cpu < 0 and now >= self._from:
                 cpu = time.process_time()
             if self._ended(now):
+                ended = ended or now
                 if not self._busy and not self._backlog:
                     break
-                if now > self._until + PATIENCE_SECONDS:
+                if now > ended + PATIENCE_SECONDS:
                     self._report.failed += self._busy
                     self._report.first_failure = self._report.first_failure or "no answer"
                     break

@@ -28,31 +28,32 @@ def closed(bench: Bench) -> Figures:
     """Closed loop: 1 and 16 clients, WAV and JSON; and where one request's time goes."""
     with bench.stack() as stack:
         enroll(stack, bench.clips[0])
-        found = {
+        figures = {
             "wav, 16": watched(stack, bench.plan(stack, WAV, bench.wav, clients=16)),
             "wav, 1": watched(stack, bench.plan(stack, WAV, bench.wav, clients=1)),
             "json, 16": watched(stack, bench.plan(stack, JSON, bench.json, clients=16)),
             "json of 4 s, 1": watched(stack, bench.plan(stack, JSON, bench.json_of_4_s, clients=1)),
         }
-        return found | {"stages": stages(stack, bench), "resident": stack.resident()}
+        return figures | {"stages": stages(stack, bench), "resident": stack.resident()}
 
 
 def throughput(bench: Bench) -> Figures:
-    """16 clients in turns with the bare rates, so that a machine whose speed changes changes both."""
+    """One client, and 16, in turns with the bare rates, so that a machine whose speed changes changes both."""
     two, short = bench.cores[:2], bench.seconds / 2
-    found: Figures = {}
+    figures: Figures = {}
     cases: dict[str, dict[str, Any]] = {"one worker": {}, "a worker a core": {"workers": 2, "cores": two}}
     variables = {"SPEAKER_DATA_DIR": str(bench.folder / "data")}
     for name, how in cases.items():
         with bench.stack(**how) as stack:
             enroll(stack, bench.clips[0])
-            found[name] = []
+            figures[name] = []
             for _ in range(ROUNDS):
                 alone = bare.as_dict(bare.measure(bench.wav, short, bench.cores, variables))
                 plans = {"wav": bench.plan(stack, WAV, bench.wav), "json": bench.plan(stack, JSON, bench.json)}
+                one = shown(load.run(replace(plans["wav"], clients=1, seconds=short)))
                 rates = {kind: load.run(replace(plan, clients=16, seconds=short)).rate for kind, plan in plans.items()}
-                found[name].append(alone | rates)
-    return found
+                figures[name].append(alone | rates | {"one client": one})
+    return figures
 
 
 def stages(stack: ServingStack, bench: Bench) -> Figures:
@@ -85,17 +86,17 @@ def opened(bench: Bench) -> Figures:
     with bench.stack() as stack:
         enroll(stack, bench.clips[0])
         most = load.run(bench.plan(stack, WAV, bench.wav, clients=16)).rate
-        found: Figures = {"maximum": most}
+        figures: Figures = {"maximum": most}
         for share in (0.3, 0.5, 0.7, 0.85):
             plan = bench.plan(stack, WAV, bench.wav, rate=share * most, seconds=2 * bench.seconds)
-            found[f"{share:g}"] = shown(load.run(plan))
-        return found
+            figures[f"{share:g}"] = shown(load.run(plan))
+        return figures
 
 
 def scaling(bench: Bench) -> Figures:
     """One worker pinned to a core beside two workers on two; and the same with the whole service on one core."""
     one, two = bench.cores[0], bench.cores[:2]
-    found: Figures = {}
+    figures: Figures = {}
     cases: dict[str, dict[str, Any]] = {
         "one worker on one core": {"workers": 1, "cores": [one]},
         BOTH: {"workers": 2, "cores": two},
@@ -104,22 +105,22 @@ def scaling(bench: Bench) -> Figures:
     for name, how in cases.items():
         with bench.stack(**how) as stack:
             enroll(stack, bench.clips[0])
-            found[name] = watched(stack, bench.plan(stack, WAV, bench.wav, clients=16))
+            figures[name] = watched(stack, bench.plan(stack, WAV, bench.wav, clients=16))
             if name == BOTH:
-                found["json"] = watched(stack, bench.plan(stack, JSON, bench.json, clients=16))
-                found["one client"] = shown(load.run(bench.plan(stack, WAV, bench.wav)))
-    return found
+                figures["json"] = watched(stack, bench.plan(stack, JSON, bench.json, clients=16))
+                figures["one client"] = shown(load.run(bench.plan(stack, WAV, bench.wav)))
+    return figures
 
 
 def lengths(bench: Bench) -> Figures:
     """The latency of one client by the clip's length in seconds."""
     with bench.stack() as stack:
         enroll(stack, bench.clips[0])
-        found = {}
+        figures = {}
         for seconds in (1, 2, 4, 8, 16, 32, 64):
             bodies = speech.write(bench.folder / f"wav-{seconds}", [speech.wav(speech.clip(seconds))])
-            found[str(seconds)] = shown(load.run(bench.plan(stack, WAV, bodies, seconds=bench.seconds / 3)))
-        return found
+            figures[str(seconds)] = shown(load.run(bench.plan(stack, WAV, bodies, seconds=bench.seconds / 3)))
+        return figures
 
 
 def vgg(bench: Bench) -> Figures:
@@ -173,8 +174,8 @@ def rivals(bench: Bench) -> Figures:
     plan = load.Plan("127.0.0.1", 0, "/embed", str(bench.wav), "audio/wav", seconds=bench.seconds)
     plans = [replace(plan, clients=16), replace(plan, clients=1)]
     variables = {"SPEAKER_DATA_DIR": str(bench.folder / "data")}
-    found = {name: peers.measure(name, plans, list(bench.paths), variables) for name in peers.PEERS}
-    return {name: figures for name, figures in found.items() if figures is not None}
+    measured = {name: peers.measure(name, plans, list(bench.paths), variables) for name in peers.PEERS}
+    return {name: figures for name, figures in measured.items() if figures is not None}
 
 
 MEASURES: dict[str, Callable[[Bench], Figures]] = {

@@ -1,7 +1,7 @@
 """The peers: one Flask process that calls the network directly, with the compact network, and with Resemblyzer.
 
-The same WAV files, the same gunicorn with one process and threads, no queue, no Redis, no jobs. `measure` starts one
-and lets clients ask it; a peer that is not installed is left out.
+The same WAV files, the same web server with one process of 16 threads, no queue, no Redis, no jobs. `measure` starts
+one and lets clients ask it; a peer that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -73,23 +73,25 @@ def _server(embed: Any) -> Flask:
 def measure(name: str, plans: list[load.Plan], paths: list[str], variables: dict[str, str]) -> dict[str, Any] | None:
     """What each plan gets from a peer; None, with a word, if it is not installed."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "16"]
-    command += ["--no-control-socket", "--timeout", "120", "--bind", f"127.0.0.1:{port}"]
-    command += [f"benchmarks.service.peers:{PEERS[name]}()"]
+    command = [sys.executable, "-m", "benchmarks.service.peers", PEERS[name], str(port)]
     environment = os.environ | variables | {"PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
     process = subprocess.Popen(
         tethered(command, 9), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
         if not _answers(process, port):
-            told = (process.communicate()[1].strip().splitlines() or ["no word"])[-1]
-            print(f"left out: {name}: {told}")
+            reason = (process.communicate()[1].strip().splitlines() or ["no word"])[-1]
+            print(f"left out: {name}: {reason}")
             return None
-        found: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         for plan in plans:
             report = load.run(replace(plan, port=port, path="/embed"))
-            found[str(plan.clients)] = {"rate": report.rate, "p50": report.percentile(50), "p99": report.percentile(99)}
-        return found
+            figures[str(plan.clients)] = {
+                "rate": report.rate,
+                "p50": report.percentile(50),
+                "p99": report.percentile(99),
+            }
+        return figures
     finally:
         process.terminate()
         process.wait()
@@ -106,3 +108,17 @@ def _answers(process: subprocess.Popen[str], port: int) -> bool:
         except OSError:
             time.sleep(0.2)
     return False
+
+
+def main(peer: str, port: int) -> None:
+    """Serve a peer until SIGTERM."""
+    from speaker_tasks.settings import Settings
+    from web.processes import answer, listen
+
+    settings = Settings(port=port, host="127.0.0.1", web_threads=16)
+    application = {"direct": direct, "resemblyzer": resemblyzer}[peer]()
+    answer(settings, application.wsgi_app, listen(settings), os.pipe()[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -23,7 +23,7 @@ def draw(figures: Figures, folder: Path) -> None:
     """Draw what the figures tell of into PNG files of a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if bars := rows(figures):
-        _table([[row.name, row.measured, row.asked, "met" if row.met else "not met"] for row in bars], folder)
+        _table([[row.name, row.measured, row.bar, "met" if row.met else "not met"] for row in bars], folder)
     if stages := figures.get("closed", {}).get("stages"):
         _stages(stages, folder)
     if {"clients", "lengths", "banks", "scaling"} <= figures.keys():
@@ -74,8 +74,8 @@ def _growth(figures: Figures, folder: Path) -> None:
     _latency(places[1], figures["lengths"], "seconds of the clip")
     people = {size: one for size, one in figures["banks"].items() if size.isdigit()}
     _latency(places[2], people, "speakers of the bank")
-    found = {name: one["rate"] for name, one in figures["scaling"].items() if " core" in name}
-    places[3].barh(list(found), list(found.values()), color="tab:blue")
+    rates = {name: one["rate"] for name, one in figures["scaling"].items() if " core" in name}
+    places[3].barh(list(rates), list(rates.values()), color="tab:blue")
     places[3].set(xlabel="clips/s, 16 clients")
     for axes in places:
         _bare(axes)

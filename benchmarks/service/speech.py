@@ -20,20 +20,20 @@ SHORTEST, LONGEST = 2.0, 8.0
 
 def clips(count: int) -> list[np.ndarray]:
     """So many clips, (T,) float32 at 16 kHz of 2 to 8 s, of as many speakers as there are."""
-    found: list[np.ndarray] = []
+    chosen: list[np.ndarray] = []
     chance = np.random.default_rng(6)
-    while len(found) < count:
-        before = len(found)
+    while len(chosen) < count:
+        before = len(chosen)
         for path in _recordings():
             samples = decode(path)
             seconds = len(samples) / SAMPLE_RATE
-            if seconds >= SHORTEST and len(found) < count:
+            if seconds >= SHORTEST and len(chosen) < count:
                 # Long recordings are cut anywhere, so that all lengths come and none twice as often.
                 most = seconds if seconds < LONGEST else chance.uniform(SHORTEST, LONGEST)
-                found.append(samples[: int(most * SAMPLE_RATE)])
-        if len(found) == before:
+                chosen.append(samples[: int(most * SAMPLE_RATE)])
+        if len(chosen) == before:
             raise SystemExit(f"there is no recording of {SHORTEST:g} s")
-    return found
+    return chosen
 
 
 def clip(seconds: float) -> np.ndarray:
@@ -69,5 +69,5 @@ def write(folder: Path, bodies: list[bytes]) -> Path:
 def _recordings() -> list[Path]:
     """Paths, shuffled the same way each time."""
     real = sorted((SHARED / "speech" / "validation").glob("*/*.opus"))
-    found = real or sorted((ROOT / "banks" / "demo" / "speakers").rglob("*.*"))
-    return random.Random(6).sample(found, len(found))
+    paths = real or sorted((ROOT / "banks" / "demo" / "speakers").rglob("*.*"))
+    return random.Random(6).sample(paths, len(paths))

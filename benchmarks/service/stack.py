@@ -1,4 +1,4 @@
-"""The real service on loopback, as the Procfile starts it: embedded server, gunicorn, workers; and what they use."""
+"""The real service on loopback, as the Procfile starts it: embedded server, web, workers; and what they use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from speaker_tasks.client import TaskClient
 from speaker_tasks.launcher.procfile import environment, read_procfile
 from speaker_tasks.launcher.readiness import wait_until_ready
 from speaker_tasks.launcher.server import free_port
-from speaker_tasks.launcher.services import Services, last_words
+from speaker_tasks.launcher.services import Services
 from speaker_tasks.launcher.up import with_redis
 from speaker_tasks.settings import Settings
 
@@ -92,18 +92,18 @@ class ServingStack:
         finally:
             connection.close()
         if answer.status != 200:
-            logs = [last_words(service.log) for service in self.services.running]
+            logs = [service.last_words() for service in self.services.running]
             raise SystemExit(f"{path} answered {answer.status}: {text.decode()[:300]}\n" + "\n".join(logs))
-        found: dict[str, Any] = json.loads(text)
-        return found
+        document: dict[str, Any] = json.loads(text)
+        return document
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids by what they are: web, worker, redis, flower."""
-        found = {"redis": [self.redis_pid]}
+        pids = {"redis": [self.redis_pid]}
         for service in self.services.running:
             family = [service.pid, *(child.pid for child in psutil.Process(service.pid).children(recursive=True))]
-            found.setdefault(service.name.partition("-")[0], []).extend(family)
-        return found
+            pids.setdefault(service.name.partition("-")[0], []).extend(family)
+        return pids
 
     def cpu(self) -> dict[str, float]:
         """Seconds of processor time that each kind of process has used, all of its threads together."""

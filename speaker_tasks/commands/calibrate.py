@@ -1,7 +1,7 @@
 """`speaker-tasks calibrate BANK`: a bank's own thresholds, from its own clips, leave-one-out.
 
-Each kept clip is tried against its speaker without it, and against all others; where the model has a crowd, by how far
-the cosines stand out from those with it (`embedding/crowd.py`). Where the two kinds of scores overlap too much, or
+Each kept clip is tried against its speaker without it, and against all others; where the model has a cohort, by how far
+the cosines stand out from those with it (`scoring/cohort.py`). Where the two kinds of scores overlap too much, or
 there is too little of them, no number is given, and that is said.
 """
 
@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
-from speaker_tasks.commands.edge import connected_settings, console, who
+from banks.vectors import unit
+from speaker_tasks.commands.edge import connected_settings, console, grid, who
 from speaker_tasks.commands.service import AsJson, show_json
-from speaker_tasks.errors import SpeakerTasksError, Unusable
+from speaker_tasks.errors import Conflict, SpeakerTasksError, Unusable
 
 if TYPE_CHECKING:
     from banks.bank import Bank
-    from speaker_tasks.embedding.crowd import Crowd
+    from speaker_tasks.operations.banks import BankKeeper
+    from speaker_tasks.scoring.cohort import Cohort
     from speaker_tasks.settings import Settings
 
 MIN_SPEAKERS, MIN_TARGETS, MIN_IMPOSTORS = 5, 20, 200
@@ -34,58 +37,108 @@ SPEECH_SHARE = 0.75
 
 def calibrate(
     bank: Annotated[str, typer.Argument(help="The bank.")],
-    dry_run: Annotated[bool, typer.Option(help="Measure, but keep nothing.")] = False,
-    forget: Annotated[bool, typer.Option(help="Back to the model's own thresholds.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Measure only; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Use the thresholds without asking.")] = False,
+    forget: Annotated[bool, typer.Option(help="Go back to the model's own thresholds.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a bank's own thresholds from its own clips (leave-one-out), and keep them for its questions."""
-    from speaker_tasks.bankkeeper import BankKeeper
+    """Fit a bank's thresholds to its own clips (leave-one-out) and use them for this bank from then on.
+
+    First shows how many of its recordings would be named before and after, and asks.
+    """
     from speaker_tasks.celery_app import redis_client
+    from speaker_tasks.operations.banks import BankKeeper
 
     settings = connected_settings()
     keeper = BankKeeper(redis_client(settings), settings, who=who())
     if forget:
         gone = keeper.forget_calibration(bank)
-        told = "the model's own thresholds are used again" if gone else "the bank had none of its own"
-        show_json({"bank": bank, "forgotten": gone}) if as_json else console.print(f"{bank}: {told}")
+        message = "the model's own thresholds are used again" if gone else "the bank had none of its own"
+        show_json({"bank": bank, "forgotten": gone}) if as_json else console.print(f"{bank}: {message}")
         return
     kept = keeper.store.get(bank, clips=True)
-    found = fit(kept, crowd_of(kept.model, settings))
-    if not dry_run:
-        keeper.calibrate(bank, found)
+    fitted = fit(kept, model_cohort(kept.model, settings))
+    changes = _changes(keeper, kept, fitted)
     if as_json:
-        show_json({**found, "kept": not dry_run})
+        if yes and not dry_run:
+            keeper.calibrate(bank, fitted)
+        show_json({**fitted, **changes, "kept": yes and not dry_run})
+        if not yes and not dry_run:
+            raise Conflict("nothing was kept: --yes keeps the thresholds")
         return
-    threshold, about = found["threshold"], " (the usual one: it differs by voice)" if found["standings"] else ""
+    threshold, about = fitted["threshold"], " (the usual one: it differs by voice)" if fitted["standings"] else ""
     console.print(
-        f"{bank}: {found['targets']} trials of one speaker, {found['impostors']} of two; "
-        f"EER {100 * found['eer']:.1f} %\n"
-        f"threshold {threshold:.3f}{about} for {found['speakers']} speakers at 1 % of strangers accepted; "
-        f"{100 * found['rejects']:.1f} % of those enrolled would be turned away\n"
-        + ("nothing kept (--dry-run)" if dry_run else "kept: identify and verify use it from now on"),
+        f"{bank}: {fitted['targets']} trials of one speaker, {fitted['impostors']} of two; "
+        f"EER {100 * fitted['eer']:.1f} %\n"
+        f"threshold {threshold:.3f}{about} for {fitted['speakers']} speakers at 1 % of strangers accepted; "
+        f"{100 * fitted['rejects']:.1f} % of those enrolled would be turned away",
         soft_wrap=True,
     )
+    _show_changes(changes)
+    if dry_run:
+        console.print("nothing kept (--dry-run)")
+        return
+    if not yes and not typer.confirm("Keep these thresholds?"):
+        raise Conflict("nothing was kept")
+    keeper.calibrate(bank, fitted)
+    console.print("kept: identify and verify use it from now on")
 
 
-def crowd_of(model: str | None, settings: Settings) -> Crowd | None:
-    """The crowd of a model's weights; None if it has none, or other weights than the bank's are set up here."""
+def _changes(keeper: BankKeeper, bank: Bank, fitted: dict[str, Any]) -> dict[str, Any]:
+    """How many of each speaker's own clips would be named, now and by the new thresholds, where that changes."""
+    from speaker_tasks.commands import bankcheck
+
+    with suppress(SpeakerTasksError):  # other weights are set up here: nothing can be compared
+        pairs = bankcheck.compare(keeper, bank, fitted)
+        changed = [
+            {"speaker": before.speaker, "clips": before.clips, "before": before.named, "after": after.named}
+            for before, after in pairs
+            if before.named != after.named
+        ]
+        return {
+            "clips": sum(before.clips for before, _ in pairs),
+            "named_before": sum(before.named for before, _ in pairs),
+            "named_after": sum(after.named for _, after in pairs),
+            "changes": sorted(changed, key=lambda one: one["after"] - one["before"]),
+        }
+    return {}
+
+
+def _show_changes(changes: dict[str, Any]) -> None:
+    if not changes:
+        console.print("this machine has other weights, so it cannot show whom the new thresholds would name")
+        return
+    table = grid("speaker", "clips", "named now", "named then")
+    for one in changes["changes"]:
+        worse = one["after"] < one["before"]
+        shown = (escape(one["speaker"]), str(one["clips"]), str(one["before"]), str(one["after"]))
+        table.add_row(*(f"[red]{cell}[/]" if worse else cell for cell in shown))
+    if changes["changes"]:
+        console.print(table)
+    worse = changes["named_after"] < changes["named_before"]
+    summary = f"named rightly: {changes['named_before']} of {changes['clips']} clips now, {changes['named_after']} then"
+    console.print(f"[red]{summary}: this makes the bank worse[/]" if worse else summary, soft_wrap=True)
+
+
+def model_cohort(model: str | None, settings: Settings) -> Cohort | None:
+    """The cohort of a model's weights; None if it has none, or other weights than the bank's are set up here."""
     from speaker_tasks.embedding import weights
-    from speaker_tasks.embedding.crowd import Crowd
+    from speaker_tasks.scoring.cohort import Cohort
 
     with suppress(SpeakerTasksError):
         card = weights.load(settings.model, path=settings.weights, data_dir=settings.data_dir).card
         if card.model_id == model:
-            return Crowd.of_card(card.details)
+            return Cohort.of_card(card.details)
     return None
 
 
-def fit(bank: Bank, crowd: Crowd | None = None) -> dict[str, Any]:
-    """The bank's operating points and what they were measured on. Raises `Unusable` if they cannot be told."""
-    from speaker_tasks.embedding.calibration import Calibration
-    from speaker_tasks.embedding.metrics import ErrorCurve
-    from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
+def fit(bank: Bank, cohort: Cohort | None = None) -> dict[str, Any]:
+    """The bank's operating points and what they were measured on. Raises `Unusable` for too few clips."""
+    from speaker_tasks.scoring.calibration import Calibration
+    from speaker_tasks.scoring.metrics import ErrorCurve
+    from speaker_tasks.scoring.thresholds import FALSE_ACCEPT_RATE, OperatingPoints
 
-    trials = leave_one_out(bank, crowd)
+    trials = leave_one_out(bank, cohort)
     scores, target, seconds = trials.scores, trials.target, trials.seconds
     _check_amount(bank, target)
     curve = ErrorCurve.of(scores[target], scores[~target])
@@ -98,8 +151,8 @@ def fit(bank: Bank, crowd: Crowd | None = None) -> dict[str, Any]:
         )
     points = OperatingPoints.fit({float(np.median(seconds)): [scores[~target]]})
     people = len(set(bank.labels))
-    asked = points.for_bank(FALSE_ACCEPT_RATE, float(np.median(seconds)), people)
-    operating: dict[str, Any] = {**points.to_dict(), "standings": crowd is not None}
+    threshold = points.for_bank(FALSE_ACCEPT_RATE, float(np.median(seconds)), people)
+    operating: dict[str, Any] = {**points.to_dict(), "standings": cohort is not None}
     if np.ptp(seconds) > 1.0:
         operating["calibration"] = Calibration.fit(scores, seconds, target).to_dict()
     return {
@@ -110,9 +163,9 @@ def fit(bank: Bank, crowd: Crowd | None = None) -> dict[str, Any]:
         "targets": int(target.sum()),
         "impostors": int((~target).sum()),
         "eer": round(eer, 4),
-        "threshold": round(float(np.median(trials.cosine(asked)[target])), 4),
-        "rejects": round(float(np.mean(scores[target] < asked)), 4),
-        "standings": crowd is not None,
+        "threshold": round(float(np.median(trials.cosine(threshold)[target])), 4),
+        "rejects": round(float(np.mean(scores[target] < threshold)), 4),
+        "standings": cohort is not None,
         "operating": operating,
     }
 
@@ -122,7 +175,7 @@ class LeftOut:
     """Each clip against each speaker, its own without it; `(K,)` each."""
 
     scores: np.ndarray
-    """Cosines, or how far these stand out from those with a crowd: `slope` times the cosine, less `offset`."""
+    """Cosines, or how far these stand out from those with a cohort: `slope` times the cosine, less `offset`."""
     target: np.ndarray
     """Whether it is the clip's own speaker."""
     seconds: np.ndarray
@@ -135,7 +188,7 @@ class LeftOut:
         return (score + self.offset) / self.slope
 
 
-def leave_one_out(bank: Bank, crowd: Crowd | None = None) -> LeftOut:
+def leave_one_out(bank: Bank, cohort: Cohort | None = None) -> LeftOut:
     """The bank's trials. Raises `Unusable` if it keeps no clips."""
     if bank.clips is None or not len(bank.clips):
         raise Unusable(f"bank {bank.name!r} keeps no clips: it came from a file that has none; enroll it again")
@@ -146,14 +199,14 @@ def leave_one_out(bank: Bank, crowd: Crowd | None = None) -> LeftOut:
     without = sums[clips.owners] - clips.vectors
     usable = np.ones((len(clips), len(bank)), bool)
     usable[own] = (np.linalg.norm(without, axis=1) > NOTHING) & (clips.weights == 1)
-    clean, without = _unit(sums), _unit(without)
+    clean, without = unit(sums), unit(without)
     cosines = clips.vectors @ clean.T
     cosines[own] = np.einsum("kd,kd->k", clips.vectors, without)
     slope, offset = np.ones(cosines.shape), np.zeros(cosines.shape)
-    if crowd is not None:
-        heard = crowd.nearest(clips.vectors)
-        slope, offset = heard.at((slice(None), None)).reading(crowd.nearest(clean))
-        slope[own], offset[own] = heard.reading(crowd.nearest(without))
+    if cohort is not None:
+        heard = cohort.nearest(clips.vectors)
+        slope, offset = heard.at((slice(None), None)).reading(cohort.nearest(clean))
+        slope[own], offset[own] = heard.reading(cohort.nearest(without))
     labels = np.array(bank.labels)
     target = _mask(cosines.shape, own)
     usable &= (labels[clips.owners][:, None] != labels[None, :]) | target
@@ -172,10 +225,6 @@ def _check_amount(bank: Bank, target: np.ndarray) -> None:
             targets=targets,
             impostors=impostors,
         )
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), NOTHING)
 
 
 def _mask(shape: tuple[int, ...], where: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

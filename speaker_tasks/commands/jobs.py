@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from speaker_tasks.commands.edge import console, grid
 from speaker_tasks.commands.service import AsJson, Key, Url, service, show_json
 
-app = typer.Typer(help="What goes on, and what came of it.", no_args_is_help=True)
+app = typer.Typer(help="Running and ended jobs.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")]
 
@@ -25,15 +25,15 @@ def list_jobs(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest jobs first."""
+    """List jobs, the newest first."""
     with service(url, key) as client:
-        found = client.jobs(kind=kind, state=state, limit=limit)
+        jobs = client.jobs(kind=kind, state=state, limit=limit)
     if as_json:
-        for job in found:
+        for job in jobs:
             show_json(job.raw)
         return
     table = grid("job", "kind", "state", "created", "done", "failed", whole=["job", "kind", "state", "done"])
-    for job in found:
+    for job in jobs:
         created = str(job.raw["created"])[5:19].replace("T", " ")
         table.add_row(job.id, job.kind, job.state, created, f"{job.done}/{job.total}", str(job.failed))
     console.print(table)
@@ -41,32 +41,32 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """One job's record."""
+    """Show one job."""
     with service(url, key) as client:
-        found = client.job(job_id)
+        job = client.job(job_id)
     if as_json:
-        show_json(found.raw)
+        show_json(job.raw)
     else:
-        console.print_json(json.dumps(found.raw, ensure_ascii=False))
+        console.print_json(json.dumps(job.raw, ensure_ascii=False))
 
 
 @app.command()
 def wait(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Wait until a job has ended, with a bar; exit status 0 if it ended well."""
+    """Wait until a job has ended and show its progress. Exit status 0 if it succeeded."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with service(url, key) as client, Progress(*columns, console=console, disable=as_json) as bar:
         task = bar.add_task(job_id, total=None)
-        found = client.wait(
+        ended = client.wait(
             job_id,
             progress=lambda job: bar.update(
                 task, description=job.state, total=job.total or None, completed=job.done + job.failed
             ),
         )
     if as_json:
-        show_json(found.raw)
+        show_json(ended.raw)
     else:
-        console.print(f"{found.state}")
-    if found.state != "succeeded":
+        console.print(f"{ended.state}")
+    if ended.state != "succeeded":
         raise typer.Exit(1)
 
 
@@ -74,23 +74,23 @@ def wait(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = Fals
 def cancel(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Cancel a job that has not ended."""
     with service(url, key) as client:
-        found = client.cancel(job_id)
+        job = client.cancel(job_id)
     if as_json:
-        show_json(found.raw)
+        show_json(job.raw)
     else:
-        console.print(f"{found.id} is {found.state}")
+        console.print(f"{job.id} is {job.state}")
 
 
 def models(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """The models that are loaded: where, in which precision, whether warm."""
+    """List the models that workers have loaded, with their device and precision."""
     with service(url, key) as client:
-        found = client.models()
+        answer = client.models()
     if as_json:
-        for model in found:
+        for model in answer:
             show_json(model)
         return
     table = grid("model", "workers", "devices", "runtimes", "precisions", "warm")
-    for model in found:
+    for model in answer:
         lists = (", ".join(model[name]) for name in ("devices", "runtimes", "precisions"))
         table.add_row(model["id"], str(model["workers"]), *lists, "yes" if model["warm"] else "no")
     console.print(table)

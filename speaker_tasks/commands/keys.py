@@ -10,7 +10,7 @@ from speaker_tasks import apikeys
 from speaker_tasks.commands.edge import console
 from speaker_tasks.commands.service import AsJson, show_json
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make API keys.", no_args_is_help=True)
 
 
 @app.callback()
@@ -20,14 +20,20 @@ def _keys() -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Whose key it is; it stands in jobs and in the audit log.")],
-    scopes: Annotated[str, typer.Option(help="read, recognize, enroll, admin; joined by +.")] = "read+recognize",
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, shown in jobs and in the audit log.")],
+    scopes: Annotated[
+        str, typer.Option(help="What the key may do: read, recognize, enroll, admin, metrics; joined by +.")
+    ] = "read+recognize",
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. It is shown here and kept nowhere."""
+    """Make an API key. It is shown once and not stored."""
     key = apikeys.new_key()
     entry = apikeys.entry(name, scopes.split("+"), key)
     if as_json:
         show_json({"key": key, "entry": entry})
         return
-    console.print(f"the key, for the client:\n{key}\n\nits entry, for SPEAKER_API_KEYS:\n{entry}", soft_wrap=True)
+    console.print(
+        f"the key, for its owner, shown only now:\n{key}\n\nits entry, with which the service is started:\n"
+        f"SPEAKER_API_KEYS='{entry}' make up",
+        soft_wrap=True,
+    )

@@ -1,4 +1,4 @@
-"""Files that commands write: what cannot be written is told in one line, and before the work where that can be seen."""
+"""Files that commands write: an error in one line if one cannot be written, before the work where that can be seen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from speaker_tasks.errors import NotFound, Unusable
 
 if TYPE_CHECKING:
     from redis import Redis
+
+CSV_ENCODING = "utf-8-sig"
+"""With a byte order mark: without it Excel takes a CSV file for one in the country's own encoding."""
 
 
 def check_writable(path: Path) -> None:
@@ -37,8 +40,9 @@ def write_report(path: Path, entries: list[dict[str, Any]]) -> None:
     from enrollment.report import Outcome, Report
 
     report = Report.of(Outcome.from_dict(entry) for entry in entries)
+    as_csv = path.suffix.lower() == ".csv"
     with written(path):
-        path.write_text(report.to_csv() if path.suffix.lower() == ".csv" else report.to_json(), encoding="utf-8")
+        path.write_text(report.to_csv() if as_csv else report.to_json(), encoding=CSV_ENCODING if as_csv else "utf-8")
 
 
 def write_bank(client: Redis, name: str, path: Path) -> None:

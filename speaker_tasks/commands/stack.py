@@ -1,4 +1,4 @@
-"""Commands that run processes on this machine: the whole stack, the demo, Flower."""
+"""Commands that run the whole stack on this machine, or the demo."""
 
 from __future__ import annotations
 
@@ -8,45 +8,33 @@ from typing import Annotated, Any
 
 import typer
 
-from speaker_tasks.commands.edge import connected_settings, console, load_settings
+from speaker_tasks.commands.edge import console, load_settings
 from speaker_tasks.settings import Settings
 
-FLOWER_TASKS = 500
-"""Tasks that Flower remembers; its own choice, 100,000, takes some hundred megabytes."""
 
-
-def up() -> None:
-    """Run web, worker and Flower here until Ctrl-C; with a Redis server of its own unless SPEAKER_REDIS_URL is set."""
+def up(
+    gpus: Annotated[
+        str | None, typer.Option(envvar="SPEAKER_GPUS", help="A worker on each GPU: `all`, or numbers such as 0,1.")
+    ] = None,
+) -> None:
+    """Run web, worker and Flower until Ctrl-C, with a Redis server of their own unless SPEAKER_REDIS_URL is set."""
     from speaker_tasks.launcher.up import run_up
 
-    raise typer.Exit(run_up(load_settings(), _print_addresses))
+    run_up(load_settings(), _print_addresses, gpus=gpus or None)
 
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="Your own folder, one sub-folder a speaker; one clip of each is left out.")
+        Path | None,
+        typer.Option(
+            help="Your own folder with one sub-folder for each speaker; one clip of each is kept for recognition."
+        ),
     ] = None,
 ) -> None:
-    """Enrol speakers through the queue, recognise clips that were not enrolled, print a table, stop everything."""
+    """Show the service at work: start it, enrol speakers, recognise other clips of theirs, print a table, stop it."""
     from speaker_tasks.launcher.demo import run_demo
 
     raise typer.Exit(run_demo(load_settings(), data, console))
-
-
-def flower() -> None:
-    """Run Flower, the page that watches the workers."""
-    from speaker_tasks.celery_app import make_celery
-
-    settings = connected_settings()
-    make_celery(settings).start(
-        argv=[
-            "--quiet",
-            "flower",
-            f"--address={settings.flower_host}",
-            f"--port={settings.flower_port}",
-            f"--max-tasks={FLOWER_TASKS}",
-        ]
-    )
 
 
 def _print_addresses(settings: Settings, ready: dict[str, Any]) -> None:
@@ -54,9 +42,10 @@ def _print_addresses(settings: Settings, ready: dict[str, Any]) -> None:
     from speaker_tasks.launcher.procfile import flower_url, web_url
 
     lines = [f"\n[bold green]ready[/]  web {web_url(settings)}  flower {flower_url(settings)}  model {ready['model']}"]
+    lines.append(f"open [bold]{web_url(settings)}[/] in a browser; Ctrl-C here stops it all")
     if not _anyone_enrolled(settings):
-        lines.append(f"nobody is enrolled yet: speaker-tasks enroll {_short(SPEAKERS)} --bank demo")
-    lines.append(f"curl -s -F audio=@{_short(SPEAKERS / 'Alice' / '5.ogg')} {web_url(settings)}/v1/identify\n")
+        lines.append(f"nobody is enrolled yet: a page does it, or speaker-tasks enroll {_short(SPEAKERS)} --bank demo")
+    lines.append(f"or ask: curl -s -F audio=@{_short(SPEAKERS / 'Alice' / '5.ogg')} {web_url(settings)}/v1/identify\n")
     console.print("\n".join(lines), soft_wrap=True)
 
 

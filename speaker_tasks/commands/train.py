@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 
 from speaker_tasks.commands.edge import console
 from speaker_tasks.embedding.machine import settle
+from speaker_tasks.embedding.members import CAMPPLUS
+from speaker_tasks.embedding.weights import find
 from speaker_tasks.errors import ConfigurationError
 
 Config = Annotated[Path, typer.Option(help="The recipe, a TOML file of the fields of `training.recipe.Recipe`.")]
@@ -24,11 +27,14 @@ Shared = Annotated[
 def train(
     config: Config,
     shared: Shared,
-    out: Annotated[Path, typer.Option(help="The run's folder; a run that stopped goes on from it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a stopped run is continued from it.")],
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared features; default: OUT/cache.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the best weights here when the run ends.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights that campplus starts from; default: the installed ones.")
+    ] = None,
 ) -> None:
-    """Prepare the speech once, train to the end of the recipe (or go on), keep the weights that validate best."""
+    """Train a model by a recipe. A run that was stopped goes on where it was; the best weights are kept."""
     os.environ.setdefault("KERAS_BACKEND", "torch")  # 1.4 times as fast as TensorFlow on a CPU
     settle()
     recipe_type, corpus_module, training_module = _import_training()
@@ -36,18 +42,45 @@ def train(
         raise ConfigurationError(
             f"no speech at {shared / 'speech'}: --shared (or SPEAKER_SHARED) names its parent folder"
         )
-    recipe = recipe_type.load(config)
     speech, cache = shared / "speech", cache or out / "cache"
+    if tomllib.loads(config.read_text("utf-8")).get("network") == CAMPPLUS.name:
+        _adapt(config, shared, out, cache, start or find(CAMPPLUS.name), export)
+        return
+    recipe = recipe_type.load(config)
     corpus_module.prepare(speech, shared / "noise", cache, recipe, console.print)
     corpus = corpus_module.open_corpus(speech, cache, recipe)
     validation = training_module.Validation(speech)
     training = training_module.Training(recipe, corpus, validation, out, console.print)
     training.run()
     if export:
-        # In a process of its own: Keras has one backend a process, and here it is not OpenVINO's.
         command = ["weights", "export", str(out), str(export), "--config", str(config), "--shared", str(shared)]
-        environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-        done = subprocess.run([sys.executable, "-m", "speaker_tasks", *command], env=environment, check=False)
+        _by_itself("speaker_tasks", *command)
+
+
+def _adapt(config: Path, shared: Path, out: Path, cache: Path, start: Path, export: Path | None) -> None:
+    """The frames, the training, and the thresholds of campplus."""
+    from speaker_tasks.embedding.training import adapt
+
+    recipe = adapt.Recipe.load(config)
+    out.mkdir(parents=True, exist_ok=True)
+    prepared = [
+        str(start),
+        str(shared),
+        str(cache),
+        str(recipe.views),
+        *(["--last-block"] if recipe.last_block else []),
+    ]
+    _by_itself("speaker_tasks.embedding.training.frames", *prepared)
+    made = export or out / f"{recipe.network}.safetensors"
+    adapt.adapt(start, shared, cache, made, recipe=recipe, say=console.print)
+    _by_itself("speaker_tasks", "weights", "fit", str(made), "--shared", str(shared))
+
+
+def _by_itself(module: str, *arguments: str) -> None:
+    """Run a module in a process of its own: Keras has one backend a process, and here it is not OpenVINO's."""
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run([sys.executable, "-m", module, *arguments], env=environment, check=False)
+    if done.returncode:
         raise typer.Exit(done.returncode)
 
 

@@ -22,12 +22,14 @@ app = typer.Typer(
 @app.command("fetch")
 def fetch(
     model: Annotated[str, typer.Argument(help="The model to fetch: vgg.")],
-    source: Annotated[Path | None, typer.Option("--from", help="The published file, if you have it already.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The published file, if it is already on this machine.")
+    ] = None,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Take any file of that layout, not the published one only.")
+        bool, typer.Option("--allow-unverified", help="Accept any file of that layout, not only the published one.")
     ] = False,
 ) -> None:
-    """Download the published weights, verify and convert them once; SPEAKER_MODEL=vgg uses them."""
+    """Download, verify and convert the published weights; SPEAKER_MODEL=vgg uses them."""
     from speaker_tasks.embedding import legacy_weights
     from speaker_tasks.embedding.weights import registry
 
@@ -53,7 +55,8 @@ def export(
     config: Config,
     shared: Shared,
     mean_with: Annotated[
-        list[Path] | None, typer.Option("--mean-with", help="Earlier legs of the run: the mean of the best of each.")
+        list[Path] | None,
+        typer.Option("--mean-with", help="Earlier runs to average with: the mean of the best weights of each."),
     ] = None,
 ) -> None:
     """Write the best weights of a training run with their card: recipe, data, error rates, calibration."""
@@ -72,9 +75,28 @@ def export(
     console.print(f"{card.model_id} written to {file}")
 
 
+@app.command("fit")
+def fit(
+    file: Annotated[Path, typer.Argument(help="A weights file; its card gets the thresholds.")],
+    shared: Shared,
+) -> None:
+    """Fit a model's thresholds and calibration on the development speakers of the training speech."""
+    try:
+        from speaker_tasks.embedding.training import export as exporting
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{error}; fitting needs what training needs: pip install 'speaker-tasks[training]'"
+        ) from error
+    card = exporting.fit(file, shared / "speech")
+    operating = card.details["operating"]
+    console.print(
+        f"{card.model_id}: thresholds from {operating['target_trials']} + {operating['impostor_trials']} trials"
+    )
+
+
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """The models present, with their ids and licences."""
+    """List the installed models with their ids and licences."""
     from speaker_tasks.embedding.weights import read, registered
 
     if as_json:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import math
-import struct
-import sys
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from speaker_tasks.embedding.decoding import RATES, blocks
 from speaker_tasks.embedding.features import SAMPLE_RATE
-from speaker_tasks.errors import NotFinite, NotFound, TooLarge, UnsupportedAudio, Unusable, UnusableAudio
+from speaker_tasks.embedding.reading import Reading
+from speaker_tasks.errors import NotFinite, TooLarge, Unusable, UnusableAudio
 
-__all__ = ["MIN_SECONDS", "SAMPLE_RATE", "check", "decode", "is_silent", "mono_blocks", "resampled", "stream"]
+__all__ = ["MIN_SECONDS", "RATES", "SAMPLE_RATE", "Reading", "check", "decode", "is_silent", "resampled", "stream"]
 
 MIN_SECONDS = 0.4
 """Less speech than this gives no voice; it is also more than what any front end needs."""
@@ -28,54 +25,59 @@ LOOKED_AT = 256
 """Samples of a clip that nearly always tell that it is not silent."""
 MAX_PEAK = 1e10
 """Far above any integer sound handed over unscaled; beyond it, powers overflow float32."""
-BLOCK_SECONDS = 10
-RATES = range(4_000, 768_001)
-"""Outside of it there is no speech; a rate of a few hertz would blow a small file up to hours."""
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,aiff,caf,au,mp3,aac,flac,adts,loas,ac3,eac3,amr,asf,avi,flv,"
-    "mpeg,mpegts,oma,wv,ape,tta"
-)
-"""What PyAV may open. No playlists (HLS, DASH, concat, SDP): they would make the decoder open other files."""
-
-_WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_INT16_SCALE = np.float32(1 / 32768)
-
-_logger = logging.getLogger(__name__)
+DECODE_SECONDS, DECODE_SHARE = 10.0, 0.1
+"""What decoding may take of the processor: so many seconds, and this share of what was decoded."""
 
 
-def decode(source: bytes | Path, *, max_seconds: float | None = None) -> np.ndarray:
-    """Decode a file or its bytes: `(T,) float32` at 16 kHz, the channels averaged.
+def decode(
+    source: bytes | Path, *, max_seconds: float | None = None, setting: str = "", reading: Reading | None = None
+) -> np.ndarray:
+    """Decode a file or its bytes: `(T,) float32` at 16 kHz, the channels mixed to one (`channels.mono`).
 
-    Values lie in [-1, 1], but for lossy codecs and float files that overshoot, which are left as they are. A file cut
-    short gives what can be read of it.
+    Values lie in [-1, 1], but for lossy codecs and float files that overshoot, which are left as they are. All
+    recordings that a file holds are read, past what is damaged; `reading` tells what was lost.
 
-    Raises TooLarge beyond `max_seconds` (without decoding the rest), UnsupportedAudio when no decoder reads it,
-    UnusableAudio when it holds no samples, NotFinite for NaN or infinity, NotFound when the path does not exist.
+    Raises TooLarge beyond `max_seconds` (without decoding the rest), naming the `setting`, UnsupportedAudio when no
+    decoder reads it, UnusableAudio when it holds no samples, NotFinite for NaN or infinity, NotFound when the path
+    does not exist.
     """
-    blocks = list(stream(source, max_seconds=max_seconds))
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    pieces = list(stream(source, max_seconds=max_seconds, setting=setting, reading=reading))
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def stream(source: bytes | Path, *, max_seconds: float | None = None) -> Iterator[np.ndarray]:
+def stream(
+    source: bytes | Path, *, max_seconds: float | None = None, setting: str = "", reading: Reading | None = None
+) -> Iterator[np.ndarray]:
     """What `decode` gives, in blocks of at most ten seconds, so that memory stays flat whatever the length."""
-    return resampled(_blocks(source), max_seconds=max_seconds)
+    read = blocks(source, Reading() if reading is None else reading)
+    yield from resampled(read, max_seconds=max_seconds, setting=setting)
 
 
 def resampled(
-    blocks: Iterable[tuple[int, np.ndarray]], *, max_seconds: float | None = None, what: str = "recording"
+    pieces: Iterable[tuple[int, np.ndarray]],
+    *,
+    max_seconds: float | None = None,
+    what: str = "recording",
+    setting: str = "",
 ) -> Iterator[np.ndarray]:
-    """Mono blocks, given with their rate, as blocks at 16 kHz.
+    """Mono blocks, given with their rate, which may change, as blocks at 16 kHz.
 
-    Raises TooLarge beyond `max_seconds`, UnusableAudio when there are no samples, NotFinite for NaN or infinity.
+    Raises TooLarge beyond `max_seconds` or when decoding takes too long, UnusableAudio when there are no samples,
+    NotFinite for NaN or infinity.
     """
-    given = 0
+    seconds, at_rate = 0.0, SAMPLE_RATE
     resampler: soxr.ResampleStream | None = None
-    for rate, block in blocks:
-        given += len(block)
-        if max_seconds is not None and given > max_seconds * rate:
-            raise TooLarge(f"the {what} is longer than {max_seconds:g} s", max_seconds=max_seconds)
+    for rate, block in _in_time(pieces):
+        seconds += len(block) / rate
+        if max_seconds is not None and seconds > max_seconds * (1 + 1e-9):
+            limit = f" ({setting})" if setting else ""
+            raise TooLarge(f"the {what} is longer than {max_seconds:g} s{limit}", max_seconds=max_seconds)
         if not _is_finite(block):
             raise NotFinite("the recording holds values that are not finite")
+        if rate != at_rate and resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            resampler = None
+        at_rate = rate
         if rate == SAMPLE_RATE:
             yield block
             continue
@@ -83,10 +85,23 @@ def resampled(
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         if len(resampled := resampler.resample_chunk(block)):
             yield resampled
-    if not given:
+    if not seconds:
         raise UnusableAudio("the recording holds no samples", seconds=0.0)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _in_time(pieces: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+    """The blocks, as long as decoding them takes a reasonable share of the processor's time. Raises TooLarge."""
+    spent = given = 0.0
+    started = time.thread_time()
+    for rate, block in pieces:
+        spent += time.thread_time() - started
+        given += len(block) / rate
+        if spent > (most := DECODE_SECONDS + DECODE_SHARE * given):
+            raise TooLarge(f"the recording takes more than {most:.0f} s to decode, after {given:.0f} s of it")
+        yield rate, block
+        started = time.thread_time()
 
 
 def check(samples: np.ndarray) -> np.ndarray:
@@ -117,19 +132,6 @@ def check(samples: np.ndarray) -> np.ndarray:
     return samples
 
 
-def mono_blocks(file: soundfile.SoundFile, frames: int = sys.maxsize) -> Iterator[tuple[int, np.ndarray]]:
-    """Up to so many frames of an open file from where it stands: mono blocks with their rate.
-
-    A block is the shorter the more channels there are. Raises UnsupportedAudio for a rate of no sound.
-    """
-    rate = file.samplerate
-    _check_rate(rate)
-    size = max(1, rate * BLOCK_SECONDS // file.channels)
-    while frames > 0 and len(block := file.read(min(size, frames), dtype="float32")):
-        frames -= len(block)
-        yield rate, _mono(block)
-
-
 def is_silent(samples: np.ndarray) -> bool:
     """Whether `(T,)` samples hold nothing, digital silence or a constant."""
     if len(samples) == 0:
@@ -144,93 +146,3 @@ def is_silent(samples: np.ndarray) -> bool:
 def _is_finite(block: np.ndarray) -> bool:
     """Whether all of `(T,)` samples are; the sum of their squares tells it at once, but for huge ones."""
     return math.isfinite(float(np.dot(block, block))) or bool(np.isfinite(block).all())
-
-
-def _blocks(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Mono blocks with their rate: soundfile first, PyAV for what soundfile cannot read."""
-    if isinstance(source, Path) and not source.is_file():
-        raise NotFound(f"no such file: {source}")
-    if not (source if isinstance(source, bytes) else source.stat().st_size):
-        raise UnsupportedAudio("the recording is empty (0 bytes)")
-    if isinstance(source, bytes) and (plain := _plain_wav(source)) is not None:
-        rate, samples = plain
-        _check_rate(rate)
-        for start in range(0, len(samples), rate * BLOCK_SECONDS):
-            yield rate, samples[start : start + rate * BLOCK_SECONDS] * _INT16_SCALE
-        return
-    opened = started = False
-    for reader in (_soundfile_blocks, _av_blocks):
-        try:
-            with closing(reader(source)) as blocks:
-                for rate, block in blocks:
-                    _check_rate(rate)
-                    started = True
-                    yield rate, block
-            opened = True
-        except _Unreadable as error:
-            if started:
-                _logger.warning("a recording is damaged and was read in part: %s", error)
-        if started:
-            return
-    if not opened:
-        raise UnsupportedAudio("not a recording that can be read (wav, flac, ogg, opus, mp3, m4a, webm and others)")
-
-
-def _plain_wav(data: bytes) -> tuple[int, np.ndarray] | None:
-    """Rate and samples (T,) int16 of the commonest file, read where they lie; None for any other.
-
-    That is a WAV file of 16-bit mono sound behind 44 bytes, nothing missing: half a millisecond less than soundfile
-    takes, which asks Python for each piece.
-    """
-    if len(data) < _WAV_HEADER.size:
-        return None
-    riff, _, wave, fmt, fmt_size, code, channels, rate, _, align, bits, tag, size = _WAV_HEADER.unpack_from(data)
-    kind = (riff, wave, fmt, fmt_size, code, channels, align, bits, tag)
-    if kind != (b"RIFF", b"WAVE", b"fmt ", 16, 1, 1, 2, 16, b"data"):
-        return None
-    if not size or size % 2 or _WAV_HEADER.size + size != len(data):
-        return None
-    return rate, np.frombuffer(data, "<i2", offset=_WAV_HEADER.size)
-
-
-def _check_rate(rate: int) -> None:
-    if rate not in RATES:
-        raise UnsupportedAudio(f"a sample rate of {rate} Hz; {RATES[0]} to {RATES[-1]} Hz can be used", rate=rate)
-
-
-class _Unreadable(Exception):
-    """This decoder cannot read on."""
-
-
-def _soundfile_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
-    try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            yield from mono_blocks(file)
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw file's name
-        raise _Unreadable(str(error)) from error
-
-
-def _av_blocks(source: bytes | Path) -> Generator[tuple[int, np.ndarray]]:
-    import av  # 60 ms, for the few formats that soundfile does not read
-
-    try:
-        # Always a file object, never a name: FFmpeg would take some names for URLs.
-        with (
-            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,
-            av.open(file, options={"format_whitelist": CONTAINERS}) as container,
-        ):
-            if not container.streams.audio:
-                raise _Unreadable("no sound in it")
-            resampler: av.AudioResampler | None = None
-            for frame in container.decode(container.streams.audio[0]):
-                if resampler is None:
-                    # Packed, never planar: PyAV reads past the pointers of eight and more planes.
-                    resampler = av.AudioResampler("flt", frame.layout, frame.sample_rate)
-                for part in resampler.resample(frame):
-                    yield part.sample_rate, _mono(part.to_ndarray().reshape(-1, part.layout.nb_channels))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise _Unreadable(str(error)) from error
-
-
-def _mono(block: np.ndarray) -> np.ndarray:
-    return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)

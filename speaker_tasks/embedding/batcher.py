@@ -13,24 +13,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import numpy as np
 
-from speaker_tasks.embedding.audio import check
 from speaker_tasks.embedding.batchfigures import Metrics
-from speaker_tasks.embedding.embedder import Embedder, pool
+from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.errors import Busy
 
-WINDOWS_AT_A_TIME = 4
 ASKED_SECONDS = 1.0
 """For so long after someone asked, bulk work leaves one call's place free."""
 RETRY_AFTER = 1.0
-"""Seconds that a client is told to wait when the queue is full."""
+"""`Retry-After` of the answer, in seconds, when the queue is full."""
 
 _logger = logging.getLogger(__name__)
 
@@ -86,23 +83,11 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def embed(self, samples: np.ndarray, *, timeout: float = 60.0) -> np.ndarray:
-        """The unit vector of one clip, `(T,)` samples at 16 kHz to `(512,)`, as `Embedder.embed` gives it.
-
-        Raises what `audio.check` raises, and Busy when the queue is full or `timeout` seconds have passed.
-        """
-        return self.embed_stream([check(samples)], timeout=timeout)
-
-    def embed_stream(self, blocks: Iterable[np.ndarray], *, timeout: float = 60.0) -> np.ndarray:
-        """The unit vector of a recording that comes in blocks; each few windows may wait `timeout` seconds."""
-        spectrograms = self.embedder.spectrograms(blocks)
-        vectors: list[np.ndarray] = []
-        while part := list(islice(spectrograms, WINDOWS_AT_A_TIME)):
-            vectors.extend(self.run(part, timeout=timeout))
-        return pool(np.stack(vectors))
-
     def run(self, spectrograms: Sequence[np.ndarray], *, timeout: float = 60.0) -> np.ndarray:
-        """The unit vectors `(N, 512)` of spectrograms `(bins, T)`, for someone who waits. Raises Busy as `embed`."""
+        """The unit vectors `(N, 512)` of spectrograms `(bins, T)`, for someone who waits.
+
+        Raises Busy when the queue is full or `timeout` seconds have passed.
+        """
         if self._shares:
             return self._wait(self.submit(spectrograms, timeout=timeout), timeout)
         waited = self._enter(timeout)
@@ -138,7 +123,7 @@ class Batcher:
             since = min(self._running.values(), default=None)
             running = time.monotonic() - since if since is not None else 0.0
             waiting = len(self._queue) + len(self._turns) + len(self._bulk)
-            return replace(self._metrics, waiting=waiting, running_for=running)
+            return replace(self._metrics, sizes=self._metrics.sizes.copy(), waiting=waiting, running_for=running)
 
     def stop(self, timeout: float = 10.0) -> None:
         """Finish the batch that runs, fail what waits, end the thread."""
@@ -201,6 +186,7 @@ class Batcher:
                 self._changed.notify()
             took = time.monotonic() - started
             self._count(batches=1, requests=requests, failed=failed, wait_seconds=waited, run_seconds=took)
+            self._metrics.sizes[requests] += 1
             self._metrics.largest_batch = max(self._metrics.largest_batch, requests)
 
     def _has_place(self, ahead: int = 0) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -12,6 +13,8 @@ class Metrics:
     batches: int = 0
     requests: int = 0
     largest_batch: int = 0
+    sizes: Counter[int] = field(default_factory=Counter)
+    """Calls by the requests that shared them."""
     wait_seconds: float = 0.0
     run_seconds: float = 0.0
     rejected: int = 0

@@ -16,6 +16,7 @@ import numpy as np
 
 from speaker_tasks.embedding import features, machine
 from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
+from speaker_tasks.embedding.fbank import kaldi_fbank
 from speaker_tasks.embedding.runtime import Runtime, make
 from speaker_tasks.embedding.weights import Weights, load
 from speaker_tasks.errors import UnusableAudio
@@ -24,10 +25,11 @@ from speaker_tasks.settings import Settings
 FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "vgg": features.vgg_spectrogram,
     "log_mel": lambda window: features.lengthened(features.log_mel(window)),
+    "kaldi_fbank": kaldi_fbank,
 }
-WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 20.0}
+WINDOW_SECONDS = {"log_mel": 10.0, "vgg": 20.0, "kaldi_fbank": 10.0}
 """The longest stretch that the network sees at once: what it was trained near, and what bounds the memory."""
-BATCH_FRAMES = {"log_mel": 8_000, "vgg": 4_000}
+BATCH_FRAMES = {"log_mel": 8_000, "vgg": 4_000, "kaldi_fbank": 8_000}
 """Frames (padding included) that one call of the network takes at most, unless one window has more."""
 
 
@@ -52,7 +54,7 @@ class Embedder:
     @classmethod
     def load(
         cls,
-        model: str = "compact",
+        model: str = "campplus",
         *,
         weights: Path | None = None,
         data_dir: Path | None = None,
@@ -101,10 +103,6 @@ class Embedder:
         vectors = self.run([spectrogram for parts in prepared for spectrogram in parts])
         ends = np.cumsum([len(parts) for parts in prepared])
         return np.stack([pool(vectors[end - len(parts) : end]) for parts, end in zip(prepared, ends, strict=True)])
-
-    def embed_stream(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
-        """The vector of a recording that comes in blocks (`audio.stream`): flat memory, the same result as `embed`."""
-        return pool(np.stack([self.run([spectrogram])[0] for spectrogram in self.spectrograms(blocks)]))
 
     def spectrograms(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The front end alone, lazily: blocks of samples to the spectrograms of their windows, each `(bins, T)`.

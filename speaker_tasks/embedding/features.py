@@ -17,7 +17,7 @@ MEL_BINS = 64
 MEL_LOW_HZ = 20.0
 MEL_HIGH_HZ = 7_600.0
 WIDE_MELS = 40
-"""Filters from this one on span many bins each, those before it few: see `_filter_blocks`."""
+"""Filters from this one on span many bins each, those before it few: see `filter_blocks`."""
 RELATIVE_FLOOR = 1e-4
 """Added to each mel power as a share of the clip's mean power, so that silence has a level that follows the gain."""
 ABSOLUTE_FLOOR = 1e-9
@@ -45,14 +45,19 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
     window = _padded_window()
     samples = np.concatenate([samples.astype(np.float32, copy=False), window[WINDOW:]])
     frames = np.lib.stride_tricks.sliding_window_view(samples, FFT_SIZE)[::HOP]
-    spectrum = scipy.fft.rfft(frames * window, axis=1)  # twice as fast as numpy's, float32 too
-    squares = spectrum.view(np.float32)
-    np.square(squares, out=squares)
-    power = squares[:, ::2] + squares[:, 1::2]
+    power = power_spectra(frames * window)
     weighted = np.empty((MEL_BINS, len(frames)), np.float32)
-    for mels, bins, filters in _filter_blocks():
+    for mels, bins, filters in _blocks():
         np.matmul(filters, power[:, bins].T, out=weighted[mels])
     return weighted
+
+
+def power_spectra(frames: np.ndarray) -> np.ndarray:
+    """Power spectra of `(T, 512)` float32: `(T, 257)` float32."""
+    spectrum = scipy.fft.rfft(frames, axis=1)  # twice as fast as numpy's, float32 too
+    squares = spectrum.view(np.float32)
+    np.square(squares, out=squares)
+    return squares[:, ::2] + squares[:, 1::2]
 
 
 def normalise_mel_power(power: np.ndarray) -> np.ndarray:
@@ -118,13 +123,20 @@ def mel_filters() -> np.ndarray:
 
 
 @cache
-def _filter_blocks() -> list[tuple[slice, slice, np.ndarray]]:
-    """`mel_filters` in two blocks without most of their zeros, which halves the product: mels, their bins, filters."""
+def _blocks() -> list[tuple[slice, slice, np.ndarray]]:
+    return filter_blocks(mel_filters(), WIDE_MELS)
+
+
+def filter_blocks(filters: np.ndarray, wide: int) -> list[tuple[slice, slice, np.ndarray]]:
+    """Filters in two blocks, the second from `wide` on, without most of their zeros, which halves the product.
+
+    Each block is its filters' numbers, their bins, and the filters.
+    """
     blocks = []
-    for mels in (slice(0, WIDE_MELS), slice(WIDE_MELS, MEL_BINS)):
-        used = np.flatnonzero(mel_filters()[mels].any(axis=0))
+    for numbers in (slice(0, wide), slice(wide, len(filters))):
+        used = np.flatnonzero(filters[numbers].any(axis=0))
         bins = slice(int(used[0]), int(used[-1]) + 1)
-        blocks.append((mels, bins, np.ascontiguousarray(mel_filters()[mels, bins])))
+        blocks.append((numbers, bins, np.ascontiguousarray(filters[numbers, bins])))
     return blocks
 
 

@@ -1,7 +1,7 @@
 """The published VGG weights: the HDF5 file of 2019 in Keras 2 layout, read once and kept in our own format.
 
 Names in the file contain `/`, which Keras 3 refuses in layer names; the map from the file's names to ours is written
-out by `layout`, with the shapes, so that any other file is told apart before a network is built.
+out by `layout`, with the shapes, so that any other file is refused before a network is built.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from speaker_tasks.embedding.members import VGG
+from speaker_tasks.embedding.members import VGG, ResidualTrunk
 from speaker_tasks.embedding.weights import SUFFIX, Card, Tensors, registry, write
 from speaker_tasks.errors import Unavailable, WeightsMissing, WeightsRefused
 
@@ -117,9 +117,11 @@ def git_blob_id(path: Path) -> str:
 
 def layout() -> Iterator[Variable]:
     """Every tensor of the published network, in the order of its layers."""
-    kernel, channels = VGG.stem_kernel, VGG.stem_filters
+    trunk = VGG.trunk
+    assert isinstance(trunk, ResidualTrunk)
+    kernel, channels = trunk.stem_kernel, trunk.stem_filters
     yield from _normalised("conv1_1/3x3_s1", (kernel, kernel, 1, channels))
-    for number, stage in enumerate(VGG.stages, start=2):
+    for number, stage in enumerate(trunk.stages, start=2):
         reduce, middle, increase = stage.filters
         for index in range(stage.blocks):
             block = f"conv{number}_{chr(ord('a') + index)}"

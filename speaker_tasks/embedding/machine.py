@@ -9,7 +9,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
+import numpy as np  # noqa: F401 (its BLAS has to be loaded before it is limited)
+from threadpoolctl import ThreadpoolController
 
 KEEP_BELOW = 64 << 20
 """Freed blocks up to this many bytes stay with the process."""
@@ -69,15 +70,15 @@ def settle() -> None:
 
     Spectra of a few seconds are arrays of some megabytes, which the C library gives back to the kernel and faults in
     again each time: two thirds of the front end's time. The mel product is too small to share between threads; it
-    took ten times longer when it was. Threads share one heap: with one each, each would keep what it freed. Does
-    nothing where the C library or numpy's BLAS are others.
+    took ten times longer when it was. Threads share one heap: with one each, each would keep what it freed.
+
+    Python has no way to say this to its allocator: `mallopt` is glibc's, and is left out where there is another.
     """
+    ThreadpoolController().select(user_api="blas").limit(limits=1)
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_ARENA_MAX, 1)
         for option, value in ((_M_MMAP_THRESHOLD, KEEP_BELOW), (_M_TRIM_THRESHOLD, 2 * KEEP_BELOW), (_M_TOP_PAD, 0)):
             libc.mallopt(option, value)
-        for library in Path(np.__file__).parent.with_name("numpy.libs").glob("libscipy_openblas*"):
-            ctypes.CDLL(str(library)).scipy_openblas_set_num_threads64_(1)
     except (OSError, AttributeError) as error:
-        _logger.debug("numpy runs as it comes: %s", error)
+        _logger.debug("memory is used as it comes: %s", error)

@@ -1,4 +1,4 @@
-"""How the network is executed: TensorFlow (GPU or CPU) or OpenVINO (CPU), from the same Keras definition.
+"""How the network is executed: TensorFlow or PyTorch (GPU or CPU) or OpenVINO (CPU), from the same Keras definition.
 
 Keras takes its backend once, when it is first imported, and `make` sees to it: nothing should import Keras before. With
 OpenVINO a worker never loads TensorFlow, which saves half a gigabyte and three seconds, nor Keras but the first time.
@@ -6,6 +6,7 @@ OpenVINO a worker never loads TensorFlow, which saves half a gigabyte and three 
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import logging
 import queue
@@ -19,13 +20,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from speaker_tasks.embedding.backend import build, import_keras
-from speaker_tasks.embedding.graphs import graphs
+from speaker_tasks.embedding.graphs import F32_FROM, graphs
 from speaker_tasks.embedding.machine import has_fast_bf16, has_gpu, usable_processors, writable
 from speaker_tasks.embedding.weights import Weights
 from speaker_tasks.errors import ConfigurationError
 
 MEETING_SECONDS = 0.05
 """After two calls met, others are likely to: for so long each has one thread."""
+PADDED_TO = ((256, 32), (512, 64), (1 << 30, 128))
+"""Where clips are padded: up to how many frames, to a multiple of how many."""
+BF16_SINCE = 8
+"""NVIDIA's compute capability from which on GPUs multiply bfloat16."""
 
 _logger = logging.getLogger(__name__)
 
@@ -58,19 +63,21 @@ def make(
     cache_dir: Path | None = None,
 ) -> Runtime:
     """Build the network and give it the weights. Raises ConfigurationError for what this machine cannot do."""
-    device = _choose_device(device, runtime)
-    runtime = {"cpu": "openvino", "gpu": "tensorflow"}[device] if runtime == "auto" else runtime
+    device, runtime = _choose(device, runtime)
     threads = threads or usable_processors()
     if runtime == "tensorflow":
         return TensorFlowRuntime(weights, device=device, precision=precision, threads=threads)
+    if runtime == "torch":
+        return TorchRuntime(weights, device=device, precision=precision, threads=threads)
     return OpenVINORuntime(weights, precision=precision, threads=threads, cache_dir=cache_dir)
 
 
 class OpenVINORuntime:
     """The network compiled by OpenVINO for this CPU, with free batch and time, batch normalisation folded.
 
-    On a CPU a batch of mixed lengths takes longer than its clips one by one (masks and padding cost more than company
-    saves), so the network is built without masks and rows of one length are run together.
+    On a CPU a batch of mixed lengths takes longer than its clips one by one. A residual trunk is built without masks,
+    and rows of one length are run together. A dense one, for which each new shape costs time and memory
+    (`NetworkConfig.pads`), is masked, and each row is padded to one of few lengths and run by itself.
 
     A call that runs alone has all threads, which is quickest; calls that meet have one each, which is most in all: two
     threads that share a call wait for each other, the more so when other processes want the cores as well.
@@ -87,12 +94,13 @@ class OpenVINORuntime:
         import openvino
 
         self.precision = _cpu_precision(precision)
-        self._size = weights.config.embedding_size
+        self._size, self._pads = weights.config.embedding_size, weights.config.pads
         self.streams = threads or usable_processors()
         self.ahead = self.streams
         options: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
-        if cache_dir is not None and writable(cache_dir):
-            options["CACHE_DIR"] = str(cache_dir)
+        kept = cache_dir if cache_dir is not None and writable(cache_dir) else None
+        if kept is not None:
+            options["CACHE_DIR"] = str(kept)
         core, made = openvino.Core(), graphs(weights, cache_dir)
 
         def compiled(streams: int, requests: int) -> list[_Request]:
@@ -103,16 +111,21 @@ class OpenVINORuntime:
             )
             return [_Request(trunk, head, openvino.Tensor, handed=requests > 1) for _ in range(requests)]
 
-        self._whole = compiled(1, 1)[0] if self.streams > 1 else None
         self._shares: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        for one in compiled(self.streams, self.streams + self.ahead):
-            self._shares.put(one)
+        with _alone(kept):
+            self._whole = compiled(1, 1)[0] if self.streams > 1 else None
+            for one in compiled(self.streams, self.streams + self.ahead):
+                self._shares.put(one)
         self._running, self._met, self._lock = 0, float("-inf"), threading.Lock()
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
         vectors = np.empty((len(frames), self._size), np.float32)
         with self._request() as request:
+            if self._pads:
+                for row, length in enumerate(frames):
+                    vectors[row] = request.run(padded(spectrograms[row, :, :length, 0]), frames[row : row + 1])
+                return vectors
             if len(frames) == 1:  # on a CPU most calls are of one clip: nothing to sort out
                 return request.run(np.ascontiguousarray(spectrograms[:, :, : frames[0], 0])[:, None]).copy()
             for length in np.unique(frames):
@@ -141,6 +154,17 @@ class OpenVINORuntime:
                 self._running -= 1
 
 
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """One process at a time compiles into a folder: of two that write one file of OpenVINO's cache, one fails."""
+    if folder is None:
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class _Request:
     """The two graphs, run one after the other; by one thread at a time."""
 
@@ -149,15 +173,28 @@ class _Request:
         self._trunk, self._head, self._tensor = trunk.create_infer_request(), head.create_infer_request(), tensor
         self._call = _hand_over if handed else _call
 
-    def run(self, spectrograms: np.ndarray) -> np.ndarray:
-        """`(B, 1, bins, T)` to `(B, size)`, which the next call overwrites."""
+    def run(self, spectrograms: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
+        """`(B, 1, bins, T)`, and `(B,)` int32 frames if masked, to `(B, size)`, which the next call overwrites."""
         # Tensors set by hand: to find out what an argument of `infer` is takes a tenth of a millisecond.
-        self._trunk.set_input_tensor(self._tensor(spectrograms, shared_memory=True))
+        self._trunk.set_input_tensor(0, self._tensor(spectrograms, shared_memory=True))
+        if frames is not None:
+            lengths = self._tensor(frames)
+            self._trunk.set_input_tensor(1, lengths)
+            self._head.set_input_tensor(1, lengths)
         self._call(self._trunk)
-        self._head.set_input_tensor(self._trunk.get_output_tensor(0))
+        self._head.set_input_tensor(0, self._trunk.get_output_tensor(0))
         self._call(self._head)
-        found: np.ndarray = self._head.get_output_tensor(0).data
-        return found
+        output: np.ndarray = self._head.get_output_tensor(0).data
+        return output
+
+
+def padded(spectrogram: np.ndarray) -> np.ndarray:
+    """`(bins, T)` float32 under zeros to one of few lengths: `(1, 1, bins, T')`."""
+    bins, length = spectrogram.shape
+    multiple = next(multiple for most, multiple in PADDED_TO if length <= most)
+    longer = np.zeros((1, 1, bins, -(-length // multiple) * multiple), np.float32)
+    longer[0, 0, :, :length] = spectrogram
+    return longer
 
 
 def _call(request: Any) -> None:
@@ -184,7 +221,7 @@ class TensorFlowRuntime:
         _prepare_devices(tf, device, threads)
         self.device = device
         self.precision = _gpu_precision(tf, precision) if device == "gpu" else ("f32", "bf16")[precision == "bf16"]
-        network = build(weights, policy="mixed_bfloat16" if self.precision == "bf16" else "float32")
+        network = _in_bf16(weights) if self.precision == "bf16" else build(weights)
         signature = [
             tf.TensorSpec((None, weights.config.bins, None, 1), tf.float32),
             tf.TensorSpec((None,), tf.int32),
@@ -199,26 +236,84 @@ class TensorFlowRuntime:
         return self._function(spectrograms, frames).numpy().astype(np.float32, copy=False)
 
 
-def _choose_device(device: str, runtime: str) -> str:
+class TorchRuntime:
+    """The network as Keras runs it on PyTorch, call by call, masked for mixed lengths: for GPUs without TensorFlow.
+
+    JAX would compile it anew for each number of clips and each length.
+    """
+
+    name, mixes_lengths, streams, ahead = "torch", True, 1, 0
+
+    def __init__(self, weights: Weights, *, device: str = "cpu", precision: str = "auto", threads: int = 0) -> None:
+        self._keras = import_keras("torch")
+        import torch
+
+        torch.set_num_threads(threads or usable_processors())
+        self._torch, self.device = torch, device
+        if precision == "auto":
+            precision = "bf16" if device == "gpu" and torch.cuda.get_device_capability()[0] >= BF16_SINCE else "f32"
+        self.precision = precision
+        with self._placed():
+            self._network = _in_bf16(weights) if precision == "bf16" else build(weights)
+
+    def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """See `Runtime.embed`."""
+        with self._torch.inference_mode(), self._placed():
+            vectors = self._network([spectrograms, frames], training=False)
+        return vectors.float().cpu().numpy()
+
+    def _placed(self) -> Any:
+        """Where Keras puts what is made in the block."""
+        return self._keras.device("gpu:0" if self.device == "gpu" else "cpu:0")
+
+
+def _in_bf16(weights: Weights) -> Any:
+    """The Keras network with its first convolutions in bf16 and what follows in f32, as in `graphs`."""
+    import keras
+
+    fast, exact = build(weights, policy="mixed_bfloat16"), build(weights)
+    layer, (spectrograms, frames) = F32_FROM[weights.config.front_end], fast.inputs
+    first = keras.Model(fast.inputs, fast.get_layer(layer).input)
+    rest = keras.Model([exact.get_layer(layer).input, exact.inputs[1]], exact.output)
+    between = keras.ops.cast(first([spectrograms, frames]), "float32")
+    return keras.Model([spectrograms, frames], rest([between, frames]))
+
+
+def _choose(device: str, runtime: str) -> tuple[str, str]:
+    """The device and the runtime for it: OpenVINO on a CPU; on a GPU TensorFlow, or PyTorch where that is missing."""
     if runtime == "openvino":
         if device == "gpu":
             raise ConfigurationError("the OpenVINO runtime serves CPUs here: set SPEAKER_RUNTIME=tensorflow for a GPU")
-        return "cpu"
-    if importlib.util.find_spec("tensorflow") is None:
-        if device == "gpu" or runtime == "tensorflow":
-            extra = "gpu" if device == "gpu" else "tensorflow"
-            raise ConfigurationError(f"TensorFlow is not installed: pip install 'speaker-tasks[{extra}]'")
-        return "cpu"
-    if device == "cpu" or (device == "auto" and not has_gpu()):
-        return "cpu"
-    import_keras("tensorflow")
+        return "cpu", runtime
+    wanted = ("tensorflow", "torch") if runtime == "auto" else (runtime,)
+    framework = next((name for name in wanted if importlib.util.find_spec(name) is not None), None)
+    if framework is None and (device == "gpu" or runtime != "auto"):
+        raise ConfigurationError(_not_installed(device, runtime))
+    if framework is not None and device != "cpu" and (device == "gpu" or has_gpu()):
+        if _sees_gpu(framework):
+            return "gpu", framework
+        if device == "gpu":
+            raise ConfigurationError(
+                f"no GPU that {framework} can use is visible (CUDA_VISIBLE_DEVICES, driver, packages)"
+            )
+    return "cpu", "openvino" if runtime == "auto" else runtime
+
+
+def _not_installed(device: str, runtime: str) -> str:
+    if runtime == "torch":
+        return "PyTorch is not installed: pip install torch"
+    return f"TensorFlow is not installed: pip install 'speaker-tasks[{'gpu' if device == 'gpu' else 'tensorflow'}]'"
+
+
+def _sees_gpu(framework: str) -> bool:
+    import_keras(framework)  # TensorFlow imports it as well
+    if framework == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        return "gpu"
-    if device == "gpu":
-        raise ConfigurationError("no GPU that TensorFlow can use is visible (CUDA_VISIBLE_DEVICES, driver, packages)")
-    return "cpu"
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _prepare_devices(tf: Any, device: str, threads: int) -> None:
@@ -243,4 +338,4 @@ def _gpu_precision(tf: Any, precision: str) -> str:
     if precision != "auto":
         return precision
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    return "bf16" if details.get("compute_capability", (0, 0))[0] >= 8 else "f32"
+    return "bf16" if details.get("compute_capability", (0, 0))[0] >= BF16_SINCE else "f32"

@@ -27,9 +27,21 @@ STEADY_DB = 2.0
 """Sound whose frames vary less than this, as standard deviation, is noise or a tone."""
 NOISE_QUANTILE, LOUD_QUANTILE = 0.1, 0.95
 SNR_LIMIT = 60.0
+TRENDS = 7
+"""Polynomials that are taken out of each frame before it is measured: what they follow is no voice.
+
+Seven take out an offset whole, 30 Hz by 53 dB, 50 Hz by 25 dB, and leave 100 Hz within 1.5 dB, without a filter that
+remembers its past.
+"""
 LEVEL = 0.25
 """The peak that blocks are brought to before the detector hears them: it knows speech of usual loudness."""
 MAX_GAIN = 30.0
+
+
+_TRENDS: np.ndarray = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, FRAME), TRENDS - 1))[0].astype(
+    np.float32
+)
+"""(FRAME, TRENDS) float32, orthonormal columns."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +84,16 @@ class Meter:
     def add(self, block: np.ndarray) -> None:
         """Measure the next block, (T,) float32."""
         held = np.concatenate([self._rest, block]) if len(self._rest) else block
-        sizes = np.abs(held)
         self._samples += len(block)
-        self._cut_off += _cut_off(block, sizes[len(self._rest) :])
+        self._cut_off += _cut_off(block)
         count = len(held) // FRAME
-        frames, self._rest = held[: count * FRAME].reshape(count, FRAME), held[count * FRAME :]
+        whole, self._rest = held[: count * FRAME].reshape(count, FRAME), held[count * FRAME :]
         if not count:
             return
+        frames = whole - (whole @ _TRENDS) @ _TRENDS.T
         self._power.append(np.einsum("nf,nf->n", frames, frames) / np.float32(FRAME))
         heard = frames[::EVERY]
-        peak = float(sizes[: count * FRAME].reshape(count, FRAME)[::EVERY].max())
+        peak = float(np.abs(heard).max())
         gain = min(LEVEL / max(peak, 1e-6), MAX_GAIN)
         raw = (heard * np.float32(gain * 32767)).astype("<i2").tobytes()
         starts, is_speech = range(0, len(raw), 2 * FRAME), self._detector.is_speech
@@ -106,14 +118,19 @@ class Meter:
         return Speech(seconds, float(spoken.sum()) * FRAME / SAMPLE_RATE, snr, clipped)
 
 
-def _cut_off(block: np.ndarray, sizes: np.ndarray) -> int:
-    """Samples on a plateau at the block's peak, or at full scale; `sizes` are the samples without their signs."""
-    peak = float(sizes.max()) if len(sizes) else 0.0
+def _cut_off(block: np.ndarray) -> int:
+    """Samples on a plateau at the block's peak, from its mean, or at full scale."""
+    if not len(block):
+        return 0
+    offset = np.float32(block.mean())
+    sizes = np.abs(block - offset)
+    peak = float(sizes.max())
     if peak < 0.05:
         return 0
-    high = np.flatnonzero(sizes[1:] >= min(0.9 * peak, 0.99)) + 1
+    high = np.flatnonzero(sizes[1:] >= min(0.9 * peak, 0.99 - abs(offset))) + 1
     step = np.abs(block[high] - block[high - 1])
-    return int(np.count_nonzero((step <= 1e-4 * peak) | (sizes[high] >= 0.99)))
+    plateau = (step <= 1e-4 * peak) & (sizes[high] >= 0.9 * peak)
+    return int(np.count_nonzero(plateau | (np.abs(block[high]) >= 0.99)))
 
 
 def _quantile(ascending: np.ndarray, share: float) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from speaker_tasks.embedding.members import NetworkConfig, Stage
+from speaker_tasks.embedding.members import NetworkConfig
 from speaker_tasks.errors import WeightsMissing, WeightsRefused
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def find(model: str, data_dir: Path | None = None) -> Path:
     for folder in ([registry(data_dir)] if data_dir else []) + [SHIPPED]:
         if (path := folder / f"{model}{SUFFIX}").is_file():
             return path
-    known = ", ".join(sorted(registered(data_dir))) or "none"
-    hint = "`speaker-tasks weights fetch vgg` gets them" if model == "vgg" else f"models present: {known}"
+    names = ", ".join(sorted(registered(data_dir))) or "none"
+    hint = "`speaker-tasks weights fetch vgg` gets them" if model == "vgg" else f"models present: {names}"
     raise WeightsMissing(f"no trained weights for the model {model!r}; {hint}", model=model)
 
 
@@ -94,7 +94,7 @@ def read(path: Path) -> Weights:
         with safe_open(path, framework="numpy") as file:
             card = json.loads(file.metadata()["card"])
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        config = _config(card["config"])
+        config = NetworkConfig.from_dict(card["config"])
         name, claimed = str(card["name"]), str(card["hash"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsRefused(f"{path} is not a weights file of this project, or is cut short ({error})") from error
@@ -147,11 +147,3 @@ def assign(network: keras.Model, tensors: Mapping[str, np.ndarray]) -> None:
 def collect(network: keras.Model) -> Tensors:
     """The network's variables as float32 arrays by path: what `write` takes."""
     return {variable.path: np.asarray(variable.numpy(), np.float32) for variable in network.variables}
-
-
-def _config(data: dict[str, Any]) -> NetworkConfig:
-    stages = tuple(
-        Stage(**{**stage, "filters": tuple(stage["filters"]), "strides": tuple(stage["strides"])})
-        for stage in data["stages"]
-    )
-    return NetworkConfig(**{**data, "stages": stages, "stem_strides": tuple(data["stem_strides"])})

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,7 @@ class Claim:
         self._file = -1
 
     def __enter__(self) -> Claim:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        keep_private(self.data_dir)
         self._file = os.open(_lock_path(self.data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,6 +60,18 @@ class Claim:
         if running is None:
             return f"another process is starting the stack in {self.data_dir}"
         return f"already running at {running.web_url}; stop it with Ctrl-C in its terminal, or: kill {running.pid}"
+
+
+def keep_private(folder: Path) -> None:
+    """Make a folder that its user alone can enter, or make it one if it is there and the stack's own.
+
+    A folder that others share, with a sticky bit or with other things in it, stays as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mode = folder.stat().st_mode
+    is_own = _lock_path(folder).exists() or not any(folder.iterdir())
+    if is_own and not mode & stat.S_ISVTX and mode & 0o077:
+        folder.chmod(0o700)
 
 
 def running_stack(data_dir: Path) -> Running | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from rich.console import Console
@@ -24,22 +24,30 @@ from banks.active import ActiveMode
 from banks.store import BankStore
 from enrollment.folder import scan
 from enrollment.manifest import Entry, Manifest
+from enrollment.report import SKIPPED
 from speaker_tasks.client import TaskClient, outcome
-from speaker_tasks.embedding.audio import decode
-from speaker_tasks.errors import NotFound, SpeakerTasksError, Unavailable, UnsupportedAudio, Unusable
+from speaker_tasks.embedding.audio import SAMPLE_RATE, decode
+from speaker_tasks.errors import NotFound, SpeakerTasksError, Unavailable, Unusable, from_dict
 from speaker_tasks.jobs import JobRecord
+from speaker_tasks.launcher import demo_meeting
 from speaker_tasks.launcher.procfile import environment, read_procfile
 from speaker_tasks.launcher.readiness import wait_until_ready
 from speaker_tasks.launcher.server import free_port
 from speaker_tasks.launcher.services import Services
+from speaker_tasks.launcher.signals import stop_cleanly_on_sigterm
 from speaker_tasks.launcher.up import with_redis
 from speaker_tasks.settings import Settings
 
-SPEAKERS = Path(__file__).resolve().parents[2] / "banks" / "demo" / "speakers"
+SPEAKERS = demo_meeting.DEMO / "speakers"
 STALL_SECONDS = 120.0
 """An enrollment in which not one recording ends for so long is given up."""
 ANSWER_SECONDS = 60.0
 POLL_SECONDS = 0.05
+OF_THE_CLIP = (413, 415, 422)
+"""Statuses of what is wrong with a clip, and no reason to end the demo."""
+NEXT = """
+next: `make up`, then open http://127.0.0.1:6001 in a browser: the pages need no more commands
+      `make demo DATA=folder` tries your own people: a folder with one sub-folder of recordings for each"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,31 @@ def run_demo(settings: Settings, data: Path | None, console: Console) -> int:
         web = stack.enter_context(closing(Web(settings)))
         client = TaskClient(settings)
         stack.callback(client.redis.close)
-        stack.enter_context(_active_bank(client, manifest, services, web, console))
-        answers = _answers(web, held_out, console)
-    _report(answers, console)
-    return 0 if answers and all(answer.right for answer in answers) else 1
+        bank, without = stack.enter_context(_active_bank(client, manifest, services, web, console))
+        answers = _answers(web, [clip for clip in held_out if clip.speaker not in without], console)
+        _report(answers, console)
+        right = bool(answers) and all(answer.right for answer in answers)
+        if data is None:
+            right = _ask_for_nobody(web, bank, held_out, console) and right
+            right = _show_meeting(client, services, console) and right
+            console.print(NEXT, soft_wrap=True)
+    return 0 if right else 1
+
+
+def _show_meeting(client: TaskClient, services: Services, console: Console) -> bool:
+    """Who speaks when in the demo's meeting: whether all are there, by name."""
+    bank = f"demo-{secrets.token_hex(4)}"
+
+    def wait(job: JobRecord) -> JobRecord:
+        return _wait_until_over(client, job, services)
+
+    try:
+        with console.status("listening to a meeting"):
+            timeline = demo_meeting.ask(client, bank, wait)
+    finally:
+        with suppress(NotFound):
+            BankStore(client.redis).delete(bank)
+    return demo_meeting.show(timeline, console)
 
 
 def _answers(web: Web, clips: Sequence[Entry], console: Console) -> list[Answer]:
@@ -89,9 +118,37 @@ def _answers(web: Web, clips: Sequence[Entry], console: Console) -> list[Answer]
     for clip in track(clips, "recognising clips that were not enrolled", console=console, transient=True):
         try:
             answers.append(_recognise(web, clip))
-        except UnsupportedAudio as error:
-            console.print(f"{clip.row} is left out: {error.message}")
+        except SpeakerTasksError as error:
+            if error.status not in OF_THE_CLIP:
+                raise
+            console.print(f"{clip.row or clip.path} is left out: {error.message}", soft_wrap=True)
     return answers
+
+
+def _ask_for_nobody(web: Web, bank: str, clips: Sequence[Entry], console: Console) -> bool:
+    """Ask for somebody who is no longer enrolled, and with half a second: whether neither is given a name."""
+    first, guest = clips[0], clips[len(clips) // 2 - 1]
+    name = quote(bank)
+    web.ask("DELETE", f"/v1/banks/{name}/speakers/{quote(guest.speaker)}")
+    stranger = _identify(web, name, decode(Path(guest.path)))
+    nearest = stranger["candidates"][0]
+    console.print(
+        f"{guest.speaker}, taken out of the bank: {'nobody' if stranger['speaker'] is None else stranger['speaker']}; "
+        f"the nearest is {nearest['speaker']} with {nearest['score']:.2f} where {stranger['threshold']:.2f} is needed",
+        soft_wrap=True,
+    )
+    short = _identify(web, name, decode(Path(first.path))[: SAMPLE_RATE // 2])
+    console.print(f"half a second of {first.speaker}: {short['decision']}, {short['message']}", soft_wrap=True)
+    return stranger["decision"] != "match" and short["decision"] == "inconclusive"
+
+
+def _identify(web: Web, bank: str, samples: np.ndarray) -> dict[str, Any]:
+    """The answer of `/v1/identify`; `samples` are (T,) float32 at 16 kHz."""
+    return web.ask(
+        "POST",
+        f"/v1/identify?bank={bank}",
+        {"samples": np.round(samples.astype(float), 5).tolist(), "rate": SAMPLE_RATE},
+    )
 
 
 def leave_one_out(manifest: Manifest) -> tuple[Manifest, list[Entry], list[str]]:
@@ -103,16 +160,6 @@ def leave_one_out(manifest: Manifest) -> tuple[Manifest, list[Entry], list[str]]
     left = [entry for mine in clips.values() for entry in mine]
     alone = [speaker for speaker in clips if speaker not in held_out]
     return Manifest.of(left, manifest.skipped, manifest.speakers), list(held_out.values()), alone
-
-
-def stop_cleanly_on_sigterm() -> None:
-    """Make SIGTERM and SIGHUP end the process as Ctrl-C does: through the clean-up."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, leave)
 
 
 def _demo_settings(settings: Settings, folder: Path, data: Path) -> Settings:
@@ -136,36 +183,49 @@ def _without_keys(variables: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def _active_bank(
     client: TaskClient, manifest: Manifest, services: Services, web: Web, console: Console
-) -> Iterator[None]:
+) -> Iterator[tuple[str, set[str]]]:
     """A bank of the manifest's speakers, made through the queue, as the current mode; afterwards all is as before.
+
+    Gives its name, and the speakers of whom no recording could be used.
 
     It matters where the user's own Redis was given.
     """
     store, name = BankStore(client.redis), f"demo-{secrets.token_hex(4)}"
     before = ActiveMode(store).mode()
     try:
-        _enroll(client, name, manifest, services, console)
-        web.post("/ModifyFeatsMode", {"feats_mode": name})
-        yield
-        web.post("/ModifyFeatsMode", {"feats_mode": before})
+        without = _enroll(client, name, manifest, services, console)
+        web.ask("POST", "/ModifyFeatsMode", {"feats_mode": name})
+        yield name, without
+        web.ask("POST", "/ModifyFeatsMode", {"feats_mode": before})
     finally:
         with suppress(NotFound):
             store.delete(name)
 
 
-def _enroll(client: TaskClient, bank: str, manifest: Manifest, services: Services, console: Console) -> None:
+def _enroll(client: TaskClient, bank: str, manifest: Manifest, services: Services, console: Console) -> set[str]:
+    """Enroll through the queue, say what was left out; the speakers of whom nothing is left."""
     started = time.monotonic()
     job = client.enroll_manifest(manifest.to_dict(), bank=bank)
     work = f"{len(manifest.speakers)} speakers from {len(manifest.entries)} clips"
     with console.status(f"enrolling {work}"):
         _wait_until_over(client, job, services)
-    without = outcome(client.long_jobs.get(job.id)).get("speakers_without", [])
-    for speaker in without:
-        console.print(f"{speaker} is not enrolled: no recording of theirs could be used")
-    console.print(f"enrolled {work} through the queue in {time.monotonic() - started:.1f} s")
+    result = outcome(client.long_jobs.get(job.id))
+    for entry in client.long_jobs.report(job.id):
+        if entry["outcome"] not in ("enrolled", *SKIPPED):
+            line = f"{entry['row'] or entry['path']} is left out: {entry['outcome']}: {entry['message']}"
+            console.print(line, soft_wrap=True, markup=False)
+    without = set(result["speakers_without"])
+    for speaker in sorted(without):
+        console.print(f"{speaker} is not enrolled: no recording of theirs could be used", markup=False)
+    took = time.monotonic() - started
+    console.print(
+        f"enrolled {result['speakers']} speakers from {result['enrolled']} clips through the queue in {took:.1f} s"
+    )
+    return without
 
 
-def _wait_until_over(client: TaskClient, job: JobRecord, services: Services) -> None:
+def _wait_until_over(client: TaskClient, job: JobRecord, services: Services) -> JobRecord:
+    """The job when it has ended. Raises `Unavailable` if a process of the service has, or nothing moves."""
     done, moved = -1, time.monotonic()
     while not (job := client.long_jobs.get(job.id)).over:
         if reason := services.ended():
@@ -173,8 +233,9 @@ def _wait_until_over(client: TaskClient, job: JobRecord, services: Services) -> 
         if job.done + job.failed != done:
             done, moved = job.done + job.failed, time.monotonic()
         if time.monotonic() - moved > STALL_SECONDS:
-            raise Unavailable(f"the enrollment stands still at {done} of {job.total} recordings")
+            raise Unavailable(f"the job {job.kind} stands still at {done} of {job.total}")
         time.sleep(POLL_SECONDS)
+    return job
 
 
 def _recognise(web: Web, clip: Entry) -> Answer:
@@ -182,7 +243,7 @@ def _recognise(web: Web, clip: Entry) -> Answer:
     samples = decode(Path(clip.path))
     body = {"speaker": np.round(samples.astype(float), 5).tolist()}
     started = time.monotonic()
-    said = web.post("/speaker", body)
+    said = web.ask("POST", "/speaker", body)
     took = 1e3 * (time.monotonic() - started)
     return Answer(Path(clip.path).name, clip.speaker, said["name"], said["score"], took)
 
@@ -193,13 +254,14 @@ class Web:
     def __init__(self, settings: Settings) -> None:
         self._connection = http.client.HTTPConnection(settings.host, settings.port, timeout=ANSWER_SECONDS)
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer; raises SpeakerTasksError if it is not a 200."""
-        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self._connection.getresponse()
         said = json.loads(answer.read())
         if answer.status != HTTPStatus.OK:
-            raise SpeakerTasksError(f"{path} answered {answer.status}: {said.get('error', said)}")
+            raise from_dict(said["error"]) if "error" in said else SpeakerTasksError(f"{path} answered {answer.status}")
         return said
 
     def close(self) -> None:

@@ -6,19 +6,20 @@ import os
 import sys
 from pathlib import Path
 
-from honcho.environ import parse_procfile
-
-from speaker_tasks.errors import NotFound
 from speaker_tasks.settings import Settings
+from speaker_tasks.variables import unknown as unknown_variables
 
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
+"""The checkout's. An installed package has none beside it, and runs the same processes."""
+PROCESSES = {"web": "speaker-tasks web", "worker": "speaker-tasks worker", "flower": "speaker-tasks flower"}
 
 
 def read_procfile(path: Path = PROCFILE) -> dict[str, str]:
-    """Shell commands by process name, in the file's order. Raises NotFound outside a checkout."""
+    """Shell commands by process name, in the file's order; without a file those of `PROCESSES`."""
     if not path.is_file():
-        raise NotFound(f"no {path}: `up` and `demo` run from a checkout of the project")
-    return dict(parse_procfile(path.read_text()).processes)
+        return dict(PROCESSES)
+    lines = (line.partition(":") for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
+    return {name.strip(): command.strip() for name, colon, command in lines if colon}
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -35,7 +36,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PATH": programs + os.pathsep + os.environ.get("PATH", os.defpath),
         "PYTHONUNBUFFERED": "1",
     }
-    return {**os.environ, **ours}
+    unknown = set(unknown_variables(os.environ))  # they were named once
+    return {name: value for name, value in os.environ.items() if name not in unknown} | ours
 
 
 def web_url(settings: Settings) -> str:
@@ -45,10 +47,13 @@ def web_url(settings: Settings) -> str:
 
 def flower_url(settings: Settings) -> str:
     """Where Flower answers."""
-    return f"http://{_reachable(settings.flower_host)}:{settings.flower_port}"
+    prefix = settings.flower_path_prefix.strip("/")
+    return f"http://{_reachable(settings.flower_host)}:{settings.flower_port}{f'/{prefix}' if prefix else ''}"
 
 
 def _reachable(host: str) -> str:
-    if host in ("0.0.0.0", "::", ""):
+    if host in ("0.0.0.0", ""):
         return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
     return f"[{host}]" if ":" in host else host

@@ -16,6 +16,8 @@ from speaker_tasks.launcher.procfile import web_url
 from speaker_tasks.settings import Settings
 
 POLL_SECONDS = 0.1
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""No proxy of the environment stands between the processes of one machine."""
 READY_SECONDS = 180.0
 """A GPU worker compiles for a while; a CPU worker takes about 5 s."""
 
@@ -42,19 +44,21 @@ def wait_until_ready(
 
 def require_free_port(host: str, port: int, variable: str) -> None:
     """Raise Conflict naming `variable` if something listens on `port` already."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}; set {variable}") from None
-            raise Conflict(f"port {port} is taken by another program; set {variable} to a free one") from None
+            raise Conflict(
+                f"port {port} is taken by another program; take another one: {variable}={port + 1} make up"
+            ) from None
 
 
 def _ask(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with _DIRECT.open(url, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")

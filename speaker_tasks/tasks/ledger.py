@@ -10,7 +10,9 @@ from dataclasses import asdict
 
 from enrollment.manifest import Entry
 from enrollment.report import Outcome, Reason, reason_of
-from speaker_tasks.tasks import assemble, judging
+from speaker_tasks import metrics
+from speaker_tasks.tasks import assemble
+from speaker_tasks.tasks import gates as judging
 from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.tasks.plan import Numbered, Plan
 from speaker_tasks.tasks.recordings import Embedded
@@ -31,14 +33,15 @@ class Ledger:
         """Take down what became of one recording; its measures lie beside the outcome for the end of the job."""
         context, pipe = self._context, self._pipe
         outcome = self._outcome(one.entry, done)
-        told = {**outcome.to_dict(), "clip": done.clip, "measures": asdict(done.measures)}
+        entry = {**outcome.to_dict(), "clip": done.clip, "measures": asdict(done.measures)}
         if done.vector is not None:  # written before the outcome that speaks of it
             if not done.remembered:
                 model = context.embedder.model_id
                 context.keeper.cache.put(done.clip, model, done.vector, done.measures, pipeline=pipe)
             if outcome.enrolled:
                 self._plan.keep_vector(one.key, done.vector, pipe)
-        context.jobs.record(self._job_id, one.key, told, ok=outcome.enrolled, pipeline=pipe)
+        metrics.RECORDINGS.labels(outcome.reason.value).inc()
+        context.jobs.record(self._job_id, one.key, entry, ok=outcome.enrolled, pipeline=pipe)
         if time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
@@ -54,5 +57,5 @@ class Ledger:
         verdict = judging.alone(done.measures, self._context.settings)
         if verdict is None or self._plan.force:
             message = f"forced: {verdict.message}" if verdict else ""
-            return Outcome(entry.speaker, path, Reason.ENROLLED, message, row, seconds)
-        return Outcome(entry.speaker, path, verdict.reason, verdict.message, row, seconds)
+            return assemble.outcome(entry, Reason.ENROLLED, message, done.measures)
+        return assemble.outcome(entry, verdict.reason, verdict.message, done.measures)

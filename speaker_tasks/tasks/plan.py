@@ -35,6 +35,8 @@ class Request:
     """Do everything but write the bank."""
     force: bool = False
     """Enroll also what the quality gates would leave out."""
+    model: str | None = None
+    """Under which model; None: the bank's, or that of whoever starts."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Head:
     speakers: tuple[str, ...]
     skipped: tuple[dict[str, Any], ...]
     """Outcomes of what the source holds beside recordings."""
+    model: str = ""
+    """Of all of its vectors."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Plan:
         self.force = False
         """Whether the quality gates are open; known once `head` was read."""
 
-    def write(self, request: Request, manifest: Manifest) -> Head:
+    def write(self, request: Request, manifest: Manifest, model: str) -> Head:
         """Cut the manifest into chunks, unless that was done before: then what was written stays."""
         chunks = list(cut(manifest.entries))
         head = Head(
@@ -78,6 +82,7 @@ class Plan:
             len(manifest.entries),
             manifest.speakers,
             tuple(outcome.to_dict() for outcome in manifest.skipped),
+            model,
         )
         with self.client.pipeline(transaction=True) as pipe:
             for number, chunk in enumerate(chunks):
@@ -94,15 +99,16 @@ class Plan:
         stored = self.client.hget(self._key, "head")
         if stored is None:
             return None
-        told = orjson.loads(stored)
-        request = Request(**told["request"])
+        plan = orjson.loads(stored)
+        request = Request(**plan["request"])
         self.force = request.force
         return Head(
             request,
-            told["chunks"],
-            told["recordings"],
-            tuple(told["speakers"]),
-            tuple(told["skipped"]),
+            plan["chunks"],
+            plan["recordings"],
+            tuple(plan["speakers"]),
+            tuple(plan["skipped"]),
+            plan.get("model", ""),
         )
 
     def chunk(self, number: int) -> list[Numbered]:
@@ -122,12 +128,12 @@ class Plan:
 
     def vectors(self, keys: Sequence[str]) -> list[np.ndarray | None]:
         """The vectors of recordings, None where there is none."""
-        found: list[np.ndarray | None] = []
+        parts: list[np.ndarray | None] = []
         for start in range(0, len(keys), 5_000):
             batch = list(keys[start : start + 5_000])
             raw: list[Any] = self.client.hmget(self._vectors_key, batch)
-            found.extend(None if one is None else np.frombuffer(one, np.float32) for one in raw)
-        return found
+            parts.extend(None if one is None else np.frombuffer(one, np.float32) for one in raw)
+        return parts
 
     def forget(self) -> None:
         """Delete the plan and its vectors."""

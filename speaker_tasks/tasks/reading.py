@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 
 from banks.bank import Bank
-from enrollment import archive, folder, sources
+from enrollment import archive, sources
 from enrollment.archive import Limits
 from enrollment.manifest import Entry, Manifest
 from enrollment.places import Places, is_url
@@ -17,7 +18,7 @@ from enrollment.report import Outcome, Reason
 from enrollment.roots import inside
 from enrollment.sources import Options
 from speaker_tasks.errors import Malformed, Unusable
-from speaker_tasks.payloads import Audio, RedisAudioStore
+from speaker_tasks.jobs.audio import Audio, AudioStore
 from speaker_tasks.tasks.context import WorkerContext
 from speaker_tasks.tasks.plan import Request
 from speaker_tasks.tasks.recordings import PAYLOAD
@@ -32,7 +33,7 @@ def read_source(context: WorkerContext, request: Request) -> Manifest:
         case {"manifest": str(key)}:
             return read_manifest(context, key)
         case {"archive": str(key)}:
-            return _of_archive(context, context.audio.get(key))
+            return _of_archive(context, context.audio.get(key), options)
         case {"bank": str(name)}:
             return of_bank(context.banks.get(name, clips=True))
     raise Malformed(f"a source is a path, a manifest, an archive or a bank; got {sorted(request.source)}")
@@ -54,7 +55,7 @@ def of_bank(bank: Bank) -> Manifest:
     clips = bank.clips
     for key, owner, path, span in zip(clips.keys, clips.owners, clips.paths, clips.spans, strict=True):
         speaker, row = bank.labels[int(owner)], f"clip {key}"
-        if not path:
+        if not (path.startswith("/") or is_url(path)):
             message = "it was uploaded, or came with a bank file, and nobody kept it"
             skipped.append(Outcome(speaker, "", Reason.MISSING, message, row))
             continue
@@ -72,18 +73,18 @@ def _of_path(context: WorkerContext, path: str, options: Options) -> Manifest:
         return sources.read(path, options)
     if options.root is not None and not is_url(options.root):
         options = replace(options, root=str(inside(options.root, context.settings.data_roots)))
-    found = inside(path, context.settings.data_roots)
-    if found.name.lower().endswith(archive.SUFFIXES):
-        if found.stat().st_size > context.settings.max_upload_bytes:
-            raise Unusable(f"{found.name} has more than {context.settings.max_upload_bytes} bytes; unpack it first")
-        return _of_archive(context, found.read_bytes())
-    return sources.read(str(found), options)
+    source = inside(path, context.settings.data_roots)
+    if sources.kind_of(source) == sources.Kind.ARCHIVE:
+        if source.stat().st_size > context.settings.max_upload_bytes:
+            raise Unusable(f"{source.name} has more than {context.settings.max_upload_bytes} bytes; unpack it first")
+        return _of_archive(context, source.read_bytes(), options)
+    return sources.read(str(source), options, inside=partial(inside, roots=context.settings.data_roots))
 
 
-def _of_archive(context: WorkerContext, data: bytes) -> Manifest:
+def _of_archive(context: WorkerContext, data: bytes, options: Options) -> Manifest:
     """Unpack with suspicion, and keep each recording once in Redis, where every worker finds it."""
     limits = Limits(total_bytes=context.settings.max_upload_bytes)
-    store = RedisAudioStore(context.redis, context.settings.job_ttl)
+    store = AudioStore(context.redis, context.settings.job_ttl)
     keys: dict[str, str] = {}
 
     def kept(entry: Entry) -> Entry:
@@ -93,7 +94,9 @@ def _of_archive(context: WorkerContext, data: bytes) -> Manifest:
 
     with tempfile.TemporaryDirectory(prefix="enroll-") as temporary:
         top = archive.unpack(data, Path(temporary), limits)
-        manifest = folder.scan(top)
+        manifest = sources.read_unpacked(top, options)
         entries = tuple(kept(entry) for entry in manifest.entries)
-        skipped = tuple(replace(one, path=one.row) for one in manifest.skipped)
+        skipped = tuple(
+            replace(one, path=one.row if one.path.startswith("/") else one.path) for one in manifest.skipped
+        )
     return replace(manifest, entries=entries, skipped=skipped)

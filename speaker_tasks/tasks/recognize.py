@@ -1,45 +1,30 @@
-"""The first server's recognition: recording -> vector -> best row of the current list -> JSON, step by step."""
+"""The first server's questions: recording -> vector -> best row of the current list -> JSON, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from celery import shared_task
 
 from banks.bank import Bank, check_model
-from banks.matching import match_speakers
+from banks.matching import match
 from speaker_tasks.embedding import audio as sound
-from speaker_tasks.errors import EmptyBank, Malformed
-from speaker_tasks.payloads import Audio, Encoding
+from speaker_tasks.errors import EmptyBank
+from speaker_tasks.tasks import arguments
 from speaker_tasks.tasks.context import WorkerContext
-from speaker_tasks.tasks.running import run_job
-
-VECTOR = "vector"
-"""What is kept for a while of what was heard: the vector alone."""
+from speaker_tasks.tasks.listening import embed, samples_of
+from speaker_tasks.tasks.running import Question, question
 
 
-@shared_task(name="speaker_tasks.recognize")
-def recognize(job_id: str, audio: str) -> dict[str, Any]:
-    """Who of the current bank speaks in the recording under the key `audio`."""
-    return run_job(job_id, [audio], recognize_payload)
-
-
-@shared_task(name="speaker_tasks.embed")
-def embed(job_id: str, audio: str) -> dict[str, Any]:
-    """The vector of the recording under the key `audio`."""
-    return run_job(job_id, [audio], embed_payload)
-
-
-def recognize_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, Any]:
-    """The steps of a recognition. The bank is looked at before the network runs: a wrong one costs no computing."""
-    known = context.recent.get(VECTOR, keys[0])
-    samples = None if known else decode(context, context.audio.get(keys[0]))
-    mode, bank = context.active.get(context.token)
+@question("speaker", "recognize", arguments.Question)
+def speaker(context: WorkerContext, question: Question[arguments.Question]) -> dict[str, Any]:
+    """Who of the current bank speaks. The bank is looked at before the network runs: a wrong one costs no computing."""
+    samples = _samples(context, question)
+    mode, bank = context.active.get(question.token)
     check_bank(bank, mode, context.embedder.model_id)
-    vector = known[0] if known else _embedded(context, keys[0], samples)
-    best = match_speakers(bank, vector)[0]
+    vector = embed(context, samples, question.timings)
+    with question.timings.step("match"):
+        best = match(bank, vector)[0]
     return {
         "name": best.label,
         "score": two_decimals(best.score),
@@ -49,38 +34,17 @@ def recognize_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, 
     }
 
 
-def embed_payload(context: WorkerContext, keys: Sequence[str]) -> dict[str, Any]:
+@question("feats", "embed", arguments.Question)
+def feats(context: WorkerContext, question: Question[arguments.Question]) -> dict[str, Any]:
     """The recording's vector, as the first server showed it: a list of one list of 512 numbers."""
-    known = context.recent.get(VECTOR, keys[0])
-    vector = known[0] if known else _embedded(context, keys[0], decode(context, context.audio.get(keys[0])))
-    return {"feats": vector[np.newaxis], "model": context.embedder.model_id}
+    samples = _samples(context, question)
+    return {"feats": embed(context, samples, question.timings)[np.newaxis], "model": context.embedder.model_id}
 
 
-def decode(context: WorkerContext, payload: bytes) -> np.ndarray:
-    """The payload as (T,) float32 samples at 16 kHz that a voice can be taken from.
-
-    Raises what `embedding.audio` raises in `decode` and `check`, and `Malformed`.
-    """
-    audio = Audio.unpack(payload)
-    if audio.encoding is Encoding.FILE:
-        return sound.check(sound.decode(bytes(audio.data), max_seconds=context.settings.max_audio_seconds))
-    if audio.rate != sound.SAMPLE_RATE:
-        raise Malformed(f"bare samples are taken at {sound.SAMPLE_RATE} Hz, these have {audio.rate} Hz")
-    return sound.check(audio.samples())
-
-
-def vector_of(context: WorkerContext, samples: np.ndarray) -> np.ndarray:
-    """The unit vector (512,) of the samples. Raises `Busy` if the model is overrun.
-
-    The wait is longer than a stall may be: the worker ends itself first, and another one gets the task.
-    """
-    return context.batcher.embed(samples, timeout=2 * context.settings.stall_seconds)
-
-
-def _embedded(context: WorkerContext, key: str, samples: Any) -> np.ndarray:
-    vector = vector_of(context, samples)
-    context.recent.put(VECTOR, key, vector)
-    return vector
+def _samples(context: WorkerContext, question: Question[arguments.Question]) -> np.ndarray:
+    """The recording's samples (T,). Raises what `decode` and `audio.check` raise."""
+    with question.timings.step("decode"):
+        return sound.check(samples_of(context, question.recordings[0], sound.Reading()))
 
 
 def check_bank(bank: Bank, mode: str, model: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,10 @@ from speaker_tasks.embedding import audio as sound
 from speaker_tasks.embedding import parts
 from speaker_tasks.embedding.embedder import pool
 from speaker_tasks.embedding.speech import Meter
-from speaker_tasks.errors import Busy, SpeakerTasksError, Unavailable
-from speaker_tasks.payloads import Audio
+from speaker_tasks.errors import Busy, SpeakerTasksError, Unavailable, UnusableAudio
+from speaker_tasks.jobs.audio import Audio
+from speaker_tasks.jobs.vectors import CachedVector, Measures
 from speaker_tasks.tasks.context import WorkerContext
-from speaker_tasks.vectorcache import CachedVector, Measures
 
 PAYLOAD = "payload:"
 """A path that begins so is the key of bytes that were uploaded."""
@@ -56,6 +58,7 @@ class Embedded:
     remembered: bool = False
     """Whether the vector was known from an earlier run."""
     _meter: Meter | None = None
+    _reading: sound.Reading = field(default_factory=sound.Reading)
     _parts: list[np.ndarray] = field(default_factory=list)
     _waiting: int = 0
     _read: bool = False
@@ -92,19 +95,25 @@ class Run:
             self._collect()
         yield from self._take_ready()
 
-    def agreement(self, entry: Entry) -> float:
-        """The lowest cosine between parts of a recording, each of which is embedded alone; 1 if it is too short."""
-        with self._fetched(entry) as (source, _):
-            samples = np.concatenate(list(self._blocks(source, entry)))
-        count = min(MOST_PARTS, int(len(samples) / (PART_SECONDS * sound.SAMPLE_RATE)))
+    def agreement(self, entry: Entry, seconds: float) -> float:
+        """The lowest cosine between parts of a recording of so many seconds, each embedded alone; 1 if it is short."""
+        count = min(MOST_PARTS, int(seconds / PART_SECONDS))
         if count < 2:
             return 1.0
-        pieces = [piece for piece in np.array_split(samples, count) if not sound.is_silent(piece)]
         vectors = []
-        for piece in pieces:
-            windows = list(self._context.embedder.spectrograms([piece]))
-            vectors.append(pool(self._result(self._patiently(windows))))
+        with self._fetched(entry) as (source, _):
+            blocks = self._blocks(source, entry, sound.Reading())
+            for piece in pieces(blocks, count, -(-round(seconds * sound.SAMPLE_RATE) // count)):
+                with suppress(UnusableAudio):  # silent
+                    vectors.append(self._alone(piece))
         return gates.agreement(np.stack(vectors)) if len(vectors) > 1 else 1.0
+
+    def _alone(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
+        """The vector (D,) of a piece of a recording, a few windows at a time."""
+        spectrograms, vectors = self._context.embedder.spectrograms(blocks), []
+        while windows := list(islice(spectrograms, WINDOWS_AT_A_TIME)):
+            vectors.append(self._result(self._patiently(windows)))
+        return pool(np.concatenate(vectors))
 
     def _look_up(self, entries: Sequence[Entry]) -> None:
         """Ask the cache for files of this machine. What is wrong with one is said when it is read."""
@@ -125,7 +134,8 @@ class Run:
                 one.clip = clip_key(digest, entry)
                 if not self._remembered(one):
                     with self._context.gate.inside():
-                        self._embed(one, self._blocks(source, entry))
+                        one._reading = sound.Reading()
+                        self._embed(one, self._blocks(source, entry, one._reading))
         except Unavailable:
             raise
         except SpeakerTasksError as error:
@@ -135,10 +145,10 @@ class Run:
     def _remembered(self, one: Embedded) -> bool:
         if one.clip not in self._known:
             self._known |= self._context.keeper.cache.get([one.clip], self._context.embedder.model_id)
-        found = self._known.get(one.clip)
-        if found is None:
+        cached = self._known.get(one.clip)
+        if cached is None:
             return False
-        one.vector, one.measures, one.remembered = found.vector, found.measures, True
+        one.vector, one.measures, one.remembered = cached.vector, cached.measures, True
         self._ready.append(one)
         return True
 
@@ -169,20 +179,20 @@ class Run:
     def _hash(self, path: Path) -> str:
         """The hash of a file; once for the many parts of a long recording."""
         try:
-            told = path.stat()
+            status = path.stat()
         except OSError:
             return content_hash(path)
-        known = (str(path), told.st_size, told.st_mtime_ns)
-        if known not in self._hashes:
-            self._hashes[known] = content_hash(path)
-        return self._hashes[known]
+        key = (str(path), status.st_size, status.st_mtime_ns)
+        if key not in self._hashes:
+            self._hashes[key] = content_hash(path)
+        return self._hashes[key]
 
-    def _blocks(self, source: bytes | Path, entry: Entry) -> Iterator[np.ndarray]:
-        longest = self._context.settings.max_recording_seconds
+    def _blocks(self, source: bytes | Path, entry: Entry, reading: sound.Reading) -> Iterator[np.ndarray]:
+        longest, named = self._context.settings.max_recording_seconds, self._context.settings.limit_of_enrollment
         if entry.start is None and entry.end is None:
-            yield from sound.stream(source, max_seconds=longest)
-            return
-        yield from parts.stream(source, entry.start or 0.0, entry.end, max_seconds=longest)
+            return sound.stream(source, max_seconds=longest, setting=named, reading=reading)
+        start = entry.start or 0.0
+        return parts.stream(source, start, entry.end, max_seconds=longest, setting=named, reading=reading)
 
     def _submit(self) -> None:
         if not self._gathered:
@@ -225,12 +235,37 @@ class Run:
         windows = np.stack(one._parts)
         heard = one._meter.result()
         one.vector = pool(windows)
-        one.measures = Measures(heard.seconds, heard.speech, heard.snr, heard.clipped, gates.agreement(windows))
+        agreement, reading = gates.agreement(windows), one._reading
+        one.measures = Measures(
+            heard.seconds, heard.speech, heard.snr, heard.clipped, agreement, reading.damaged, reading.lost
+        )
         self._ready.append(one)
 
     def _take_ready(self) -> list[Embedded]:
         ready, self._ready = self._ready, []
         return ready
+
+
+def pieces(blocks: Iterator[np.ndarray], count: int, size: int) -> Iterator[Iterator[np.ndarray]]:
+    """A stream of samples as so many streams of `size` samples, the last with all that is left.
+
+    Each is to be read before the next; what is not read of one is passed over.
+    """
+    held: list[np.ndarray] = []
+
+    def piece(left: float) -> Iterator[np.ndarray]:
+        while left > 0 and (block := held.pop() if held else next(blocks, None)) is not None:
+            if len(block) > left:
+                held.append(block[int(left) :])
+                block = block[: int(left)]
+            left -= len(block)
+            yield block
+
+    for number in range(count):
+        one = piece(size if number < count - 1 else math.inf)
+        yield one
+        for _ in one:
+            pass
 
 
 def clip_key(digest: str, entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""A stack of real processes for tests: an embedded server, workers, gunicorn; free ports, stopped by process id."""
+"""A stack of real processes for tests: an embedded server, workers, web; free ports, stopped by process id."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from speaker_tasks.client import TaskClient
-from speaker_tasks.heartbeat import WorkerRecord
-from speaker_tasks.launcher.server import free_port, server_binary
+from speaker_tasks.jobs.heartbeat import WorkerRecord
+from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
 from speaker_tasks.settings import Settings
 
-FAST: dict[str, Any] = {"heartbeat_seconds": 0.3, "visibility_timeout": 3}
+FAST: dict[str, Any] = {"heartbeat_seconds": 0.3}
 """Settings that make tests short."""
 PROGRAMS = Path(sys.executable).parent
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 STOP_SECONDS = 30.0
 
 
@@ -65,7 +67,7 @@ class Process:
 
 @dataclass
 class Web:
-    """A gunicorn that answers at `url`."""
+    """Web processes that answer at `url`."""
 
     process: Process
     url: str
@@ -84,11 +86,12 @@ class Stack:
     folder: Path
     redis_url: str
     processes: list[Process] = field(default_factory=list)
+    model: str = Settings.model_fields["model"].default
 
     @property
     def settings(self) -> Settings:
         """What a client in the test's own process uses."""
-        return Settings(redis_url=self.redis_url, data_dir=self.folder / "var", **FAST)
+        return Settings(redis_url=self.redis_url, data_dir=self.folder / "var", model=self.model, **FAST)
 
     def client(self) -> TaskClient:
         return TaskClient(self.settings)
@@ -96,7 +99,11 @@ class Stack:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of this test run, with the stack's settings."""
         fast = {f"SPEAKER_{key.upper()}": str(value) for key, value in FAST.items()}
-        ours = {"SPEAKER_REDIS_URL": self.redis_url, "SPEAKER_DATA_DIR": str(self.folder / "var")}
+        ours = {
+            "SPEAKER_REDIS_URL": self.redis_url,
+            "SPEAKER_DATA_DIR": str(self.folder / "var"),
+            "SPEAKER_MODEL": self.model,
+        }
         return {**os.environ, **fast, **ours, **more}
 
     def start(self, name: str, command: list[str], **environment: str) -> Process:
@@ -132,28 +139,39 @@ class Stack:
         return found
 
     def web(self, *, workers: int = 2, threads: int = 8, **environment: str) -> Web:
-        """Start gunicorn and wait until it answers."""
+        """Start the web processes and wait until they answer."""
         port = free_port()
-        command = [str(PROGRAMS / "gunicorn"), "--worker-class", "web.patience.PatientWorker", "--no-control-socket"]
-        command += ["--workers", str(workers), "--threads", str(threads), "--bind", f"127.0.0.1:{port}", "web.wsgi:app"]
-        web = Web(
-            self.start("web", command, SPEAKER_WEB_THREADS=str(threads), **environment), f"http://127.0.0.1:{port}"
-        )
+        size = {"SPEAKER_WEB_WORKERS": str(workers), "SPEAKER_WEB_THREADS": str(threads), "SPEAKER_PORT": str(port)}
+        process = self.start("web", [str(PROGRAMS / "speaker-tasks"), "web"], **size, **environment)
+        host = environment.get("SPEAKER_HOST", "127.0.0.1")
+        web = Web(process, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
         def answers() -> bool:
-            assert web.process.popen.poll() is None, f"gunicorn ended:\n{web.process.log.read_text()}"
+            assert web.process.popen.poll() is None, f"web ended:\n{web.process.log.read_text()}"
             try:
                 return web.get("/healthz").ok
             except requests.ConnectionError:
                 return False
 
-        wait_for("gunicorn", answers)
+        wait_for("web", answers)
         return web
 
     def stop(self) -> None:
         """Stop all that was started, last first."""
         for process in reversed(self.processes):
             process.stop()
+
+
+@contextmanager
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with a server of its own; what was started on it is stopped at the end."""
+    folder = tmp_path_factory.mktemp("stack")
+    with EmbeddedServer(folder / "redis") as server:
+        running = Stack(folder, server.url)
+        try:
+            yield running
+        finally:
+            running.stop()
 
 
 class RestartableServer:

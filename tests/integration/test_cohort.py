@@ -20,7 +20,7 @@ def test_candidates_carry_their_as_norm_once_the_bank_has_a_cohort(stack: Stack,
     drawn = np.random.default_rng(0).standard_normal((25, 512)).astype(np.float32)
     vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     store.put("staff", Bank(("Ann", "Bob"), vectors[:2], model=model))
-    store.put("crowd", Bank(tuple(f"c{i}" for i in range(23)), vectors[2:], model=model))
+    store.put("cohort", Bank(tuple(f"c{i}" for i in range(23)), vectors[2:], model=model))
     sound = io.BytesIO()
     soundfile.write(sound, voice(1, 3.0), RATE, format="WAV")
 
@@ -33,7 +33,7 @@ def test_candidates_carry_their_as_norm_once_the_bank_has_a_cohort(stack: Stack,
     assert all("as_norm" not in one for one in ask())
     address = f"{web.url}/v1/banks/staff/cohort"
     assert requests.put(address, json={"cohort": "nobody"}, timeout=60).status_code == 404
-    assert requests.put(address, json={"cohort": "crowd"}, timeout=60).json()["bank"]["cohort"] == "crowd"
+    assert requests.put(address, json={"cohort": "cohort"}, timeout=60).json()["bank"]["cohort"] == "cohort"
     assert all(isinstance(one["as_norm"], float) for one in ask())
-    store.delete("crowd")
+    store.delete("cohort")
     assert all("as_norm" not in one for one in ask()), "a cohort that is gone is no error"

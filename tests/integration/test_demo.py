@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import redis
+import soundfile
 
 from banks.active import ActiveMode
 from banks.bank import Bank
@@ -33,6 +34,10 @@ def test_the_synthetic_speakers_are_recognised_and_nothing_is_left(tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert "enrolled 8 speakers from 32 clips" in done.stdout
     assert "8 of 8 right" in done.stdout
+    assert "David, taken out of the bank: nobody; the nearest is " in done.stdout
+    assert "half a second of Alice: inconclusive, " in done.stdout
+    lanes = [line.split()[0] for line in done.stdout.splitlines() if "█" in line]
+    assert sorted(lanes) == ["Alice", "Brian", "David", "unknown-1"]
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
 
@@ -56,6 +61,28 @@ def test_a_folder_of_ones_own_with_a_wrong_label_and_a_single_clip(tmp_path: Pat
     assert "Brian/3.ogg" in rows[1]
     assert "wrong" in rows[1]
     assert "1 of 2 right" in done.stdout
+
+
+def test_bad_clips_in_a_folder_of_ones_own_are_left_out_and_named(tmp_path: Path, demo_speakers: Path) -> None:
+    data, temporary = tmp_path / "speaker_data", tmp_path / "tmp"
+    temporary.mkdir()
+    for speaker in ("Alice", "Brian"):
+        shutil.copytree(demo_speakers / speaker, data / speaker)
+    (data / "Alice" / "0.wav").write_text("no sound")
+    (data / "Alice" / "9.wav").write_text("no sound either, and the one that would be recognised")
+    soundfile.write(data / "Brian" / "9.flac", np.zeros(32_000), 16_000)
+    (data / "Eve").mkdir()
+    for number in "12":
+        (data / "Eve" / f"{number}.wav").write_text("no sound")
+
+    done = demo(temporary, "--data", str(data))
+
+    assert "Alice/0.wav is left out: unreadable" in done.stdout, done.stdout + done.stderr
+    assert "Alice/9.wav is left out" in done.stdout
+    assert "Brian/9.flac is left out: " in done.stdout
+    assert "Eve is not enrolled: no recording of theirs could be used" in done.stdout
+    assert "enrolled 2 speakers from 10 clips" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_on_a_redis_of_ones_own_the_banks_and_the_mode_are_afterwards_as_before(

@@ -49,6 +49,26 @@ def test_listed_trials_are_used_and_the_table_is_printed(demo_speakers: Path, tm
     assert "What a threshold costs" in done.stdout
 
 
+def test_models_are_enrolled_from_a_list_as_cn_celeb_has_it(demo_speakers: Path, tmp_path: Path) -> None:
+    (tmp_path / "enroll.lst").write_text("A Alice/1.ogg Alice/2.ogg\nB Brian/1.ogg\n")
+    (tmp_path / "trials.lst").write_text("A Alice/3.ogg 1\nA Brian/3.ogg 0\nB Brian/3.ogg 1\nB Alice/3.ogg 0\n")
+    lists = ("--trials", tmp_path / "trials.lst", "--enrolment", tmp_path / "enroll.lst")
+    done = evaluate(demo_speakers, *lists, "--json")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert measured["trials"] == {"target": 2, "impostor": 2}
+    assert measured["eer"] == 0.0
+
+
+def test_a_clip_of_a_list_that_is_missing_is_named_and_nothing_is_measured(demo_speakers: Path, tmp_path: Path) -> None:
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 Alice/1.ogg Alice/99.ogg\n0 Alice/1.ogg Brian/1.ogg\n")
+    done = evaluate(demo_speakers, "--trials", trials)
+    assert done.returncode == 3
+    assert "Alice/99.ogg" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_bad_line_of_trials_is_named(demo_speakers: Path, tmp_path: Path) -> None:
     trials = tmp_path / "trials.txt"
     trials.write_text("maybe a b\n")

@@ -1,4 +1,4 @@
-"""Keys and scopes by table, limits, and clients that are slow or send too much, on a real gunicorn."""
+"""Keys and scopes by table, limits, and clients that are slow or send too much, on real web processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OGG = {"Content-Type": "audio/ogg"}
 
 @pytest.fixture(scope="module")
 def locked(stack: Stack) -> Iterator[Web]:
-    """A gunicorn on the shared stack with one key for each scope."""
+    """A web process on the shared stack with one key for each scope."""
     entries = " ".join(entry(f"{scope}-key", [scope], key) for scope, key in KEYS.items())
     web = stack.web(
         workers=1, threads=6, SPEAKER_API_KEYS=entries, SPEAKER_RATE_LIMIT="300/minute", SPEAKER_MAX_BODY_BYTES="300000"
@@ -49,6 +49,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("GET", "/v1/banks", {"read", "admin"}),
     ("GET", "/v1/banks/x", {"read", "admin"}),
     ("GET", "/v1/banks/x/speakers", {"read", "admin"}),
+    ("GET", "/v1/banks/x/check", {"read", "admin"}),
     ("GET", "/v1/banks/x/export", {"read", "admin"}),
     ("POST", "/v1/banks", {"admin"}),
     ("DELETE", "/v1/banks/x", {"admin"}),
@@ -59,6 +60,11 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("POST", "/v1/banks/x/import", {"admin"}),
     ("POST", "/v1/banks/x/snapshot", {"admin"}),
     ("POST", "/v1/banks/x/enrollments", {"enroll", "admin"}),
+    ("GET", "/v1/banks/x/versions", {"read", "admin"}),
+    ("GET", "/v1/banks/x/check", {"read", "admin"}),
+    ("GET", "/v1/banks/x/recordings/y", {"read", "admin"}),
+    ("POST", "/v1/enrollments/preview", {"enroll", "admin"}),
+    ("GET", "/v1/queues", {"read", "admin"}),
     ("GET", "/v1/active", {"read", "admin"}),
     ("PUT", "/v1/active", {"admin"}),
     ("GET", "/v1/models", {"read", "admin"}),
@@ -143,22 +149,22 @@ def test_the_command_line_jobs_and_the_older_endpoints_are_in_the_audit_log_too(
     cli("banks", "use", "all")
     cli("banks", "delete", "audited", "--yes")
 
-    told = [json.loads(line) for line in cli("banks", "audit", "audited", "--json").splitlines()]
+    entries = [json.loads(line) for line in cli("banks", "audit", "audited", "--json").splitlines()]
     user = f"cli:{getpass.getuser()}"
-    assert [(one["who"], one["status"]) for one in reversed(told)] == [
+    assert [(one["who"], one["status"]) for one in reversed(entries)] == [
         ("enroll-key", 202),
         (f"job:{job}", 200),
         (user, 200),
         ("admin-key", 200),
         (user, 200),
     ]
-    assert [one["what"] for one in reversed(told)][1:] == [
+    assert [one["what"] for one in reversed(entries)][1:] == [
         "add: 10 recordings of 2 speakers, version 1, asked by enroll-key",
         "renamed Brian to Bryan",
         "DELETE /v1/banks/audited/speakers/Bryan?purge=true",
         "deleted",
     ]
-    assert ask(locked, "GET", "/v1/audit?bank=audited", "admin").json()["entries"] == told
+    assert ask(locked, "GET", "/v1/audit?bank=audited", "admin").json()["entries"] == entries
     modes = [one["what"] for one in ask(locked, "GET", "/v1/audit?limit=20", "admin").json()["entries"]]
     assert "POST /ModifyFeatsMode" in modes
     assert "made it the active bank" in modes

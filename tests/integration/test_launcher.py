@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,19 +23,22 @@ from redis.retry import Retry
 
 from speaker_tasks.errors import ConfigurationError
 from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
+from tests.integration.sounds import voice
 
 PROGRAM = Path(sys.executable).with_name("speaker-tasks")
 READY_SECONDS = 90.0
 STOP_SECONDS = 20.0
+SLOW_MACHINE_SECONDS = 20.0
+"""What the tests grant beyond the ten seconds of the promise: they run beside others."""
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The command lines of all processes that run in `folder` or were told of it."""
+    """The command lines of all processes that run in `folder` or whose environment names it."""
     found = []
     for process in psutil.process_iter():
         try:
-            told = any(str(folder) in value for value in process.environ().values())
-            if (told or Path(process.cwd()).is_relative_to(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+            is_named = any(str(folder) in value for value in process.environ().values())
+            if (is_named or Path(process.cwd()).is_relative_to(folder)) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
         except (psutil.AccessDenied, psutil.NoSuchProcess):
             continue
@@ -79,7 +84,7 @@ class TestEmbeddedServer:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "redis-server").symlink_to(server_binary())
-        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+        monkeypatch.setattr("importlib.metadata.files", lambda _name: None)
         monkeypatch.setenv("PATH", str(tmp_path))
         assert server_binary() == str(tmp_path / "redis-server")
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
@@ -101,10 +106,15 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_redis_cluster_is_refused_in_one_line(cluster: str, tmp_path: Path) -> None:
-    told = {"SPEAKER_REDIS_URL": cluster, "SPEAKER_DATA_DIR": str(tmp_path / "var")}
+    settings = {"SPEAKER_REDIS_URL": cluster, "SPEAKER_DATA_DIR": str(tmp_path / "var")}
     ports = {"SPEAKER_PORT": str(free_port()), "SPEAKER_FLOWER_PORT": str(free_port())}
     done = subprocess.run(
-        [PROGRAM, "up"], env={**os.environ, **told, **ports}, capture_output=True, text=True, timeout=60, check=False
+        [PROGRAM, "up"],
+        env={**os.environ, **settings, **ports},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == ConfigurationError.exit_status
     assert "cannot be a Celery broker" in done.stderr
@@ -114,13 +124,14 @@ def test_a_redis_cluster_is_refused_in_one_line(cluster: str, tmp_path: Path) ->
 class Up:
     """A running `speaker-tasks up` and what it has printed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         self.port, self.folder = free_port(), folder
         self.environment = {
             **os.environ,
             "SPEAKER_DATA_DIR": str(folder),
             "SPEAKER_PORT": str(self.port),
             "SPEAKER_FLOWER_PORT": str(free_port()),
+            **more,
         }
         self.environment.pop("SPEAKER_REDIS_URL", None)
         self.log = folder.with_suffix(".log")
@@ -150,7 +161,8 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 def test_up_prints_the_urls_refuses_a_second_start_and_stops_all_at_ctrl_c(up: Up) -> None:
     printed = up.log.read_text()
-    assert f"web http://127.0.0.1:{up.port}" in printed
+    assert f"ready  web http://127.0.0.1:{up.port} " in printed, "as programs that start the stack look for it"
+    assert f"open http://127.0.0.1:{up.port} in a browser" in printed
     assert printed.count("curl ") == 1
     with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/readyz") as answer:
         assert json.load(answer)["status"] == "ready"
@@ -180,6 +192,91 @@ def test_up_starts_as_many_workers_as_share_the_machine(tmp_path: Path, monkeypa
         started.process.terminate()
         started.process.wait(STOP_SECONDS)
     assert processes_of(started.folder) == []
+
+
+def child_of(up: Up, words: str) -> psutil.Process:
+    """The direct child of the launcher whose command line holds these words."""
+    for child in psutil.Process(up.process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if words in " ".join(child.cmdline()):
+                return child
+    raise AssertionError(f"no {words}")
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def ask(port: int) -> int:
+    """The status of a recognition; it has a whole minute."""
+    body = json.dumps({"speaker": voice(1).tolist()}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/SpeakerFeats", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(answer.status)
+
+
+def leave_jobs(port: int, count: int) -> list[str]:
+    """Jobs that were accepted (202) and that nobody waits for."""
+    ids = []
+    for number in range(count):
+        body = json.dumps({"samples": voice(number).tolist(), "rate": 16000}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/embed?wait=0", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 202
+            ids.append(json.load(answer)["job"]["id"])
+    return ids
+
+
+def state_of(port: int, job: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/jobs/{job}", timeout=60) as answer:
+        return str(json.load(answer)["job"]["state"])
+
+
+def test_whichever_process_is_killed_the_service_comes_back_with_its_data_and_its_jobs(up: Up) -> None:
+    note = json.loads((up.folder / "stack.json").read_text())
+    client = redis.Redis.from_url(note["redis_url"], retry=Retry(ConstantBackoff(0.2), 100))
+    client.set("kept", "李明")
+    time.sleep(1.5)  # the append-only file is written once a second
+    names = ["speaker-tasks web", "speaker-tasks worker", "speaker-tasks flower", "valkey-server"]
+    accepted = []
+    for words in random.sample(names, len(names)):
+        victim = child_of(up, words)
+        accepted += leave_jobs(up.port, 3)
+        if words == "valkey-server":
+            time.sleep(1.5)  # what it is to remember after a crash is on the disk
+        victim.kill()
+        victim.wait(5)
+        deadline = time.monotonic() + 10 + SLOW_MACHINE_SECONDS
+        while time.monotonic() < deadline and not ready(up.port):
+            time.sleep(0.1)
+        assert ready(up.port), f"{words} is not back:\n{up.log.read_text()}"
+        assert ask(up.port) == 200
+    assert client.get("kept") == "李明".encode()
+    deadline = time.monotonic() + 30 + SLOW_MACHINE_SECONDS
+    while (states := {job: state_of(up.port, job) for job in accepted}) and time.monotonic() < deadline:
+        if set(states.values()) == {"succeeded"}:
+            break
+        time.sleep(0.5)
+    assert set(states.values()) == {"succeeded"}, states
+    assert up.log.read_text().count("ended with status -9: started again in 0.2 s") == 4
+    up.process.terminate()
+    assert up.process.wait(STOP_SECONDS) == 0
+
+
+def test_a_process_that_does_not_stay_ends_the_stack_with_its_last_words(tmp_path: Path) -> None:
+    started = Up(tmp_path / "var", SPEAKER_RATE_LIMIT="lots")
+    assert started.process.wait(READY_SECONDS) == 5
+    last = started.log.read_text().strip().splitlines()[-1]
+    assert last.startswith("error: web ended with status 2: error: SPEAKER_RATE_LIMIT=lots cannot be read")
+    wait_until_gone(started.folder)
 
 
 def test_nothing_is_left_of_a_stack_whose_launcher_was_killed(up: Up) -> None:

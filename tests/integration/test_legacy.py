@@ -12,7 +12,7 @@ import requests
 
 from banks.bank import Bank
 from banks.store import BankStore
-from speaker_tasks.heartbeat import WorkerRecord
+from speaker_tasks.jobs.heartbeat import WorkerRecord
 from tests.integration.sounds import voice
 from tests.integration.stack import Stack, Web
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
+import socket
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -47,6 +51,31 @@ def assert_error(answer: requests.Response, status: int, code: str) -> dict[str,
     return error
 
 
+class TestCheck:
+    def test_a_bank_says_who_would_be_recognised(self, shared_web: Web, people: Path) -> None:
+        answer = shared_web.get("/v1/banks/team/check")
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["bank"], found["version"], len(found["speakers"])) == ("team", 1, 6)
+        alice = next(one for one in found["speakers"] if one["speaker"] == "Alice")
+        assert alice["clips"] == 3
+        assert 0 <= alice["named"] <= 3
+        assert f"{alice['named']} of 3" in alice["message"]
+        assert len(found["warnings"]) == sum(one["doubtful"] for one in found["speakers"])
+        (one,) = shared_web.get("/v1/banks/team/check?speaker=Alice").json()["speakers"]
+        assert one == alice
+        assert shared_web.get("/v1/banks/team/check?wait=0").status_code == 202
+
+    def test_what_cannot_be_checked_is_told(self, shared_web: Web, people: Path) -> None:
+        assert_error(shared_web.get("/v1/banks/nowhere/check"), 404, "not_found")
+        assert_error(shared_web.get("/v1/banks/team/check?speaker=Nobody"), 404, "not_found")
+        shared_web.post("/v1/banks", json={"name": "empty"})
+        try:
+            assert_error(shared_web.get("/v1/banks/empty/check"), 422, "unusable")
+        finally:
+            requests.delete(f"{shared_web.url}/v1/banks/empty", timeout=60)
+
+
 class TestIdentify:
     def test_a_match_says_who_how_sure_and_what_it_rests_on(self, shared_web: Web, people: Path) -> None:
         answer = shared_web.post("/v1/identify?bank=team&top_k=3&threshold=0.7", data=clip(people), headers=OGG)
@@ -60,6 +89,21 @@ class TestIdentify:
         assert 1 < found["speech_seconds"] <= found["seconds"]
         assert found["bank"] == {"name": "team", "version": 1, "speakers": 6}
         assert {"queue", "decode", "features", "network", "match", "total"} <= set(found["timings_ms"])
+
+    def test_who_names_no_bank_is_told_in_the_first_lines_which_ones_were_asked(
+        self, stack: Stack, shared_web: Web, people: Path
+    ) -> None:
+        shared_web.post("/v1/banks", json={"name": "old", "model": "vgg-0123456789ab"})
+        BankStore(stack.client().redis).update("old", lambda bank: bank.__class__(("x",), np.ones((1, 512)), "vgg"))
+        try:
+            found = shared_web.post("/v1/identify?threshold=0.7", data=clip(people), headers=OGG).json()
+        finally:
+            delete(shared_web, "/v1/banks/old")
+        assert found["speaker"] == "Alice", "a bank of another model stops nobody"
+        assert list(found)[:6] == ["decision", "reason", "message", "speaker", "score", "bank"]
+        assert (found["bank"]["name"], found["bank"]["default"]) == ("all", True)
+        assert "team" in found["bank"]["banks"]
+        assert "'vgg'" in found["bank"]["left_out"]["old"]
 
     def test_the_models_own_calibration_gives_threshold_and_probability(self, shared_web: Web, people: Path) -> None:
         found = shared_web.post("/v1/identify?bank=team", data=clip(people), headers=OGG).json()
@@ -111,8 +155,12 @@ class TestForms:
             "octets": {"data": data, "headers": {"Content-Type": "application/octet-stream"}},
             "stereo at 48 kHz": {"data": stereo.getvalue(), "headers": {"Content-Type": "audio/wav"}},
             "base64": {"json": {"audio": base64.b64encode(data).decode()}},
+            "base64 with line breaks": {"json": {"audio": base64.encodebytes(data).decode()}},
+            "gzip": {"data": gzip.compress(data), "headers": {**OGG, "Content-Encoding": "gzip"}},
+            "deflate": {"data": zlib.compress(data), "headers": {**OGG, "Content-Encoding": "deflate"}},
             "data url": {"json": {"audio": "data:audio/ogg;base64," + base64.b64encode(data).decode()}},
             "samples": {"json": {"samples": samples.tolist(), "rate": 16_000}},
+            "rate as a number with a point": {"json": {"samples": samples.tolist(), "rate": 16_000.0}},
             "samples at 8 kHz": {"json": {"samples": samples[::2].tolist(), "rate": 8_000}},
             "path": {"json": {"path": str(path)}},
         }
@@ -138,6 +186,8 @@ class TestForms:
             ({"json": {"samples": [0.0] * 16_000}}, 422, "unusable_audio"),
             ({"json": {"samples": [[0.1], [0.2]]}}, 400, "malformed"),
             ({"json": {"samples": [0.1] * 9000, "rate": 3}}, 400, "malformed"),
+            ({"json": {"samples": [[]] * 30_000}}, 400, "malformed"),
+            ({"data": b"x", "headers": {**OGG, "Content-Encoding": "br"}}, 415, "unsupported_audio"),
             ({"json": {"path": "/etc/passwd"}}, 422, "outside_roots"),
             ({"json": {"path": "relative.wav"}}, 400, "malformed"),
             ({"files": {"sound": b"x"}}, 400, "malformed"),
@@ -149,6 +199,16 @@ class TestForms:
         self, shared_web: Web, request_: dict[str, Any], status: int, code: str
     ) -> None:
         assert_error(shared_web.post("/v1/embed", **request_), status, code)
+
+    def test_a_name_in_the_address_may_come_unencoded(self, shared_web: Web) -> None:
+        host = urlsplit(shared_web.url)
+        request = "POST /v1/identify?bank=晨會 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        body = '{"samples": [0.1]}'
+        with socket.create_connection((str(host.hostname), host.port or 80), 60) as connection:
+            connection.sendall(f"{request}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
+            head, _, answer = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert b"application/json" in head, head
+        assert "晨會" in json.loads(answer)["error"]["message"]
 
     def test_a_recording_that_is_too_long_is_refused(self, shared_web: Web) -> None:
         sound = io.BytesIO()
@@ -210,7 +270,7 @@ class TestJobs:
         assert shared_web.get(where).json()["job"]["result"] == answer.json(), "for who has lost the line"
         job_id, client = where.rpartition("/")[2], stack.client()
         assert 0 < client.redis.ttl(client.short_jobs.key_template.format(id=job_id)) <= stack.settings.answered_ttl
-        assert job_id not in {job.id for job in client.jobs()}
+        assert job_id not in {job.id for job in client.jobs()[0]}
 
     def test_a_brief_job_that_was_not_answered_in_time_is_kept_as_others_are(self, stack: Stack) -> None:
         client = stack.client()
@@ -223,7 +283,7 @@ class TestJobs:
             client.short_jobs.keep(job.id)
             client.short_jobs.finish(job.id, "succeeded", result={})
             assert client.redis.ttl(key(id=job.id)) > 15
-            assert job.id in {one.id for one in client.jobs()}
+            assert job.id in {one.id for one in client.jobs()[0]}
         client.short_jobs.keep("none")
         assert not client.redis.exists(key(id="none"))
 
@@ -272,13 +332,13 @@ class TestIdempotency:
             headers = OGG | {"Idempotency-Key": "twenty"}
             return shared_web.post("/v1/identify?bank=team&wait=20", data=data, headers=headers)
 
-        before = {job.id for job in stack.client().jobs(limit=500)}
+        before = {job.id for job in stack.client().jobs(limit=500)[0]}
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(ask, range(20)))
         assert {answer.status_code for answer in answers} == {200}, answers[0].text
         assert len({answer.headers["Location"] for answer in answers}) == 1
         assert len({answer.text for answer in answers}) == 1
-        assert len({job.id for job in stack.client().jobs(limit=500)} - before) == 1
+        assert len({job.id for job in stack.client().jobs(limit=500)[0]} - before) == 1
 
     def test_a_key_for_another_request_is_a_conflict(self, shared_web: Web, people: Path) -> None:
         headers = OGG | {"Idempotency-Key": f"k-{time.time()}"}

@@ -1,26 +1,30 @@
-"""The records in Redis, on a real and empty server: jobs, payloads, the outbox, workers."""
+"""The records in Redis, on a real and empty server: jobs, payloads, task messages, workers."""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
-from types import SimpleNamespace
+from dataclasses import asdict, replace
 
 import numpy as np
+import orjson
 import pytest
-from celery.worker import state
 
-from speaker_tasks.celery_app import QUEUES
-from speaker_tasks.client import TaskClient
+from speaker_tasks.client import LOOKED_AT, TaskClient
 from speaker_tasks.errors import Conflict, Gone, NotFinite, NotFound, NoWorker, PayloadGone, Unavailable
-from speaker_tasks.heartbeat import WorkerRecord, WorkerRegistry
-from speaker_tasks.jobs import JobStore, new_id
-from speaker_tasks.outbox import Message
-from speaker_tasks.payloads import Audio
-from speaker_tasks.pulse import Lost, touch_running
+from speaker_tasks.jobs import JobRecord, JobStore, new_id, store
+from speaker_tasks.jobs.audio import Audio
+from speaker_tasks.jobs.heartbeat import WorkerRecord, WorkerRegistry
 
 AUDIO = Audio.of_samples(np.zeros(160, np.float32), 16_000)
+
+
+def begun(client: TaskClient, job: JobRecord, worker: str = "w", call: str = "") -> int | bytes:
+    """What a worker gets that begins the job's task."""
+    pipe = client.redis.pipeline(transaction=False)
+    client.deliveries.begin(job.id, client.short_jobs.key(job.id), worker, pipe, call=call)
+    found: int | bytes = pipe.execute()[0]
+    return found
 
 
 class TestJobs:
@@ -36,15 +40,20 @@ class TestJobs:
     def test_a_job_that_is_made_while_one_looks_for_it_is_not_gone(
         self, client: TaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        jobs, job_id, read = client.short_jobs, new_id(time.time()), client.redis.hgetall
+        jobs, job_id, read = client.short_jobs, new_id(time.time()), client.redis.pipeline
 
-        def read_too_early(key: str) -> object:
-            found = read(key)
+        def read_too_early(**options: bool) -> object:
+            found = read(**options)
             monkeypatch.undo()
-            jobs.create("embed", job_id=job_id)
+            monkeypatch.setattr(client.redis, "zscore", made_meanwhile)
             return found
 
-        monkeypatch.setattr(client.redis, "hgetall", read_too_early)
+        def made_meanwhile(*asked: str) -> object:
+            monkeypatch.undo()
+            jobs.create("embed", job_id=job_id)
+            return client.redis.zscore(*asked)
+
+        monkeypatch.setattr(client.redis, "pipeline", read_too_early)
         assert jobs.get(job_id).state == "queued"
 
     def test_ids_sort_by_age(self, client: TaskClient) -> None:
@@ -60,14 +69,31 @@ class TestJobs:
         assert client.job(job.id).state == "expired"
         assert client.job(job.id).over
 
+    @pytest.mark.parametrize("ahead", [-700, -120, 120, 700])
+    def test_a_clock_that_is_off_expires_nothing_and_is_in_no_record(
+        self, client: TaskClient, monkeypatch: pytest.MonkeyPatch, ahead: int
+    ) -> None:
+        real = time.time
+        monkeypatch.setattr(store.time, "time", lambda: real() + ahead)
+        job = client.embed(AUDIO)
+        record = client.job(job.id)
+        assert record.state == "queued"
+        assert abs(record.created - real()) < 5
+        assert record.expires is not None
+        assert abs(record.expires - real() - client.settings.payload_ttl) < 5
+        assert begun(client, job) == 1
+        assert client.short_jobs.record(job.id, "1", {}, ok=True)
+        moved = client.job(job.id).moved
+        assert moved is not None
+        assert abs(moved - real()) < 5
+
     def test_only_the_first_end_counts(self, client: TaskClient) -> None:
         jobs = client.short_jobs
-        job = jobs.create("embed")
-        assert jobs.start(job.id)
-        assert jobs.start(job.id), "delivered again while it runs: it may run again"
+        job = client.embed(AUDIO)
+        assert begun(client, job) == 1
         assert jobs.finish(job.id, "succeeded", result={"n": 1})
         assert not jobs.finish(job.id, "failed", error={"code": "internal", "message": "late"})
-        assert not jobs.start(job.id)
+        assert begun(client, job) == b"over"
         ended = client.job(job.id)
         assert (ended.state, ended.result, ended.error) == ("succeeded", {"n": 1}, None)
         assert ended.started is not None
@@ -94,9 +120,9 @@ class TestJobs:
         assert client.wait(client.short_jobs.create("embed"), 0) is None
 
     def test_a_canceled_job_cannot_start(self, client: TaskClient) -> None:
-        job = client.short_jobs.create("embed")
+        job = client.embed(AUDIO)
         assert client.cancel(job.id).state == "canceled"
-        assert not client.short_jobs.start(job.id)
+        assert begun(client, job) == b"over"
         with pytest.raises(Conflict):
             client.wait(job, 1)
 
@@ -117,6 +143,33 @@ class TestJobs:
         with pytest.raises(Gone):
             jobs.get(job.id)
 
+    def test_what_a_newer_version_writes_is_passed_over(self, client: TaskClient) -> None:
+        job = client.short_jobs.create("embed")
+        client.redis.hset(client.short_jobs.key(job.id), mapping={"mood": "good", "shares": b"\xff"})
+        assert client.job(job.id) == job
+
+    def test_the_list_goes_on_from_a_job_and_says_when_that_is_forgotten(self, client: TaskClient) -> None:
+        made = [client.short_jobs.create("embed", job_id=f"{number:032x}").id for number in range(5)]
+        first, after = client.jobs(limit=2)
+        rest, end = client.jobs(limit=10, before=after)
+        assert [job.id for job in (*first, *rest)] == made[::-1]
+        assert end is None
+        with pytest.raises(NotFound, match="begin with the newest"):
+            client.jobs(before="nobody knows it")
+
+    def test_a_filter_looks_at_so_many_jobs_and_then_says_where_to_go_on(self, client: TaskClient) -> None:
+        wanted = client.short_jobs.create("verify")
+        pipe, now = client.redis.pipeline(), time.time()
+        for number in range(LOOKED_AT + 10):
+            job_id = f"job {number}"
+            pipe.hset(client.short_jobs.key(job_id), mapping={"kind": "embed", "state": "queued"})
+            pipe.zadd(JobStore.index_key, {job_id: now + number / 1000})
+        pipe.execute()
+        found, after = client.jobs(lambda job: job.kind == "verify")
+        assert found == []
+        assert after is not None, "there are more"
+        assert client.jobs(lambda job: job.kind == "verify", before=after) == ([wanted], None)
+
 
 class TestSubmission:
     def test_a_full_queue_is_refused_at_once(self, client: TaskClient) -> None:
@@ -133,6 +186,33 @@ class TestSubmission:
         assert client.redis.llen("enroll") == 1
         assert len(client.redis.lrange("recognize", 0, 0)[0]) < 2500
 
+    def test_a_full_queue_leaves_nothing_of_what_it_refused(self, client: TaskClient) -> None:
+        for _ in range(client.settings.max_queued):
+            client.embed(AUDIO)
+        before = sorted(client.redis.keys("*"))
+        with pytest.raises(Unavailable, match="3 recognitions wait already"):
+            client.embed(AUDIO)
+        assert sorted(client.redis.keys("*")) == before
+
+    def test_what_has_begun_leaves_room_in_the_queue(self, client: TaskClient) -> None:
+        jobs = [client.embed(AUDIO) for _ in range(3)]
+        begun(client, jobs[0])
+        client.embed(AUDIO)
+
+    def test_who_alone_knows_of_a_job_takes_its_record_away_with_the_answer(self, client: TaskClient) -> None:
+        job = client.embed(AUDIO, brief=True)
+        client.short_jobs.finish(job.id, "succeeded", result={"n": 1}, message_id=job.id)
+        assert client.wait(job, 5) == {"n": 1}
+        assert client.redis.zcard(JobStore.index_key) == 0
+        assert client.redis.ttl(client.short_jobs.key(job.id)) <= client.settings.answered_ttl
+
+    def test_what_takes_longer_than_its_request_is_kept(self, client: TaskClient) -> None:
+        job = client.embed(AUDIO, brief=True)
+        assert client.wait(job, 0.05) is None
+        client.short_jobs.finish(job.id, "succeeded", result={"n": 1}, message_id=job.id)
+        assert client.job(job.id).result == {"n": 1}
+        assert client.redis.zcard(JobStore.index_key) == 1
+
     def test_two_requests_with_the_same_recording_do_not_take_it_from_each_other(self, client: TaskClient) -> None:
         first, second = client.audio.put(b"same"), client.audio.put(b"same")
         client.audio.delete(first)
@@ -143,52 +223,6 @@ class TestSubmission:
     def test_payloads_expire(self, client: TaskClient) -> None:
         key = client.audio.put(b"sound")
         assert 0 < client.redis.ttl(key) <= client.settings.payload_ttl
-
-
-class TestOutbox:
-    def test_a_message_that_lies_nowhere_is_sent_again(self, client: TaskClient) -> None:
-        job = client.embed(AUDIO)
-        lost = Lost(client.outbox, 0.1, QUEUES)
-        time.sleep(0.15)
-        lost.look(0)
-        assert client.outbox.missing(0.1, QUEUES) == set(), "it lies in its queue"
-        client.redis.delete("recognize")
-        lost.look(1)
-        assert client.redis.llen("recognize") == 0, "one look is not enough: it may just be changing hands"
-        lost.look(2)
-        assert client.redis.llen("recognize") == 1
-        assert job.id.encode() in client.redis.lrange("recognize", 0, 0)[0]
-        lost.look(3)
-        assert client.redis.llen("recognize") == 1
-
-    def test_a_message_in_a_workers_hands_is_not_lost(self, client: TaskClient) -> None:
-        client.embed(AUDIO)
-        with client.celery.connection_for_read() as connection:
-            queue = client.celery.amqp.queues["recognize"].bind(connection.channel())
-            message = queue.get()
-            time.sleep(0.05)
-            assert client.redis.hlen("unacked") == 1
-            assert client.outbox.missing(0.01, QUEUES) == set()
-            message.ack()
-        assert len(client.outbox.missing(0.01, QUEUES)) == 1
-
-    def test_a_task_that_began_is_not_sent_again(self, client: TaskClient) -> None:
-        job = client.embed(AUDIO)
-        client.redis.delete("recognize")
-        client.outbox.begun(job.id)
-        assert client.outbox.missing(-1, QUEUES) == set()
-        assert not client.outbox.send_again(job.id, -1)
-
-    def test_what_nobody_wants_any_more_is_dropped(self, client: TaskClient) -> None:
-        client.outbox.put(Message("m", "speaker_tasks.embed", "recognize", {}, expires=time.time() - 1))
-        assert not client.outbox.send_again("m", -1)
-        assert client.outbox.missing(-1, QUEUES) == set()
-
-    def test_two_workers_that_miss_it_send_it_once(self, client: TaskClient) -> None:
-        job = client.embed(AUDIO)
-        client.redis.delete("recognize")
-        time.sleep(0.06)
-        assert [client.outbox.send_again(job.id, 0.05) for _ in range(2)] == [True, False]
 
 
 class TestWorkers:
@@ -215,12 +249,15 @@ class TestWorkers:
         with pytest.raises(Unavailable, match="several models"):
             client.model()
 
-    def test_what_runs_long_is_not_given_to_others(self, client: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        client.redis.zadd("unacked_index", {"mine": 1, "another's": 1})
-        held = [SimpleNamespace(message=SimpleNamespace(delivery_tag=tag)) for tag in ("mine", "acknowledged just now")]
-        monkeypatch.setattr(state, "reserved_requests", held)
-        touch_running(client.redis)
-        scores = dict(client.redis.zrange("unacked_index", 0, -1, withscores=True))
-        assert scores[b"mine"] == pytest.approx(time.time(), abs=5)
-        assert scores[b"another's"] == 1
-        assert len(scores) == 2
+    def test_what_a_newer_worker_says_of_itself_is_passed_over(self, client: TaskClient) -> None:
+        client.registry.beat(self.RECORD)
+        record = {**asdict(self.RECORD), "mood": "good", "queues": ["recognize", "diarize"]}
+        client.redis.set("speaker:worker:a", orjson.dumps(record))
+        assert client.workers() == [replace(self.RECORD, queues=("recognize", "diarize"))]
+
+    def test_a_worker_that_is_about_to_leave_is_not_listed_and_keeps_what_it_runs(self, client: TaskClient) -> None:
+        client.registry.beat(replace(self.RECORD, leaving=True))
+        assert client.workers() == []
+        job = client.embed(AUDIO)
+        assert begun(client, job, worker="a") == 1
+        assert begun(client, job, worker="b") == b"held"

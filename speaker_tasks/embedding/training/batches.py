@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from banks.vectors import unit
 from speaker_tasks.embedding import features
 from speaker_tasks.embedding.training.corpus import Corpus, View
 from speaker_tasks.embedding.training.recipe import Recipe
@@ -52,7 +53,7 @@ class BatchMaker:
             for speed in self._speeds
             for speaker in self._labelled
         ]
-        return _unit(np.stack(means))
+        return unit(np.stack(means))
 
     def draw(self, rng: np.random.Generator, *, final: bool = False) -> Batch:
         """One batch; the same generator state gives the same batch. `final` takes the longer crops."""
@@ -68,8 +69,8 @@ class BatchMaker:
             clips = self._clips_of[speaker]
             clip = clips[rng.integers(len(clips))]
             spectrograms[row, :, :, 0] = self._spectrogram(clip, speed, length, rng)
-            known = self._class_of[speaker]
-            labels.append(known + speed_index * len(self._labelled) if known >= 0 else -1)
+            label = self._class_of[speaker]
+            labels.append(label + speed_index * len(self._labelled) if label >= 0 else -1)
             targets.append(self._targets[speed][clip])
         return Batch(spectrograms, np.array(labels, np.int32), np.stack(targets))
 
@@ -112,8 +113,8 @@ class BatchMaker:
         share = self._recipe.speaker_mean_share
         blended = vectors.copy()
         for clips in self._clips_of:
-            blended[clips] = (1 - share) * vectors[clips] + share * _unit(vectors[clips].mean(axis=0))
-        return _unit(blended)
+            blended[clips] = (1 - share) * vectors[clips] + share * unit(vectors[clips].mean(axis=0))
+        return unit(blended)
 
 
 def _clips_by_speaker(speakers: np.ndarray) -> list[np.ndarray]:
@@ -140,7 +141,3 @@ def _spec_augment(spectrogram: np.ndarray, recipe: Recipe, rng: np.random.Genera
         start = rng.integers(length - width)
         spectrogram[:, start : start + width] = 0.0
     return spectrogram
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

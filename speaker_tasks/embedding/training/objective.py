@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from speaker_tasks.embedding.training.recipe import Recipe
+from speaker_tasks.embedding.training.teacher import isometry
 
 
 @keras.saving.register_keras_serializable("speaker_tasks")
@@ -27,9 +28,9 @@ class Distillation(keras.Model):
         super().__init__()
         self.network = network
         self._recipe = recipe
-        isometry = _isometry(network.output_shape[-1], class_vectors.shape[1], seed)
-        self.from_teacher = self._fixed("from_teacher", isometry.T)
-        self.class_vectors = self._fixed("class_vectors", class_vectors @ isometry.T)
+        carry = isometry(network.output_shape[-1], class_vectors.shape[1], seed)
+        self.from_teacher = self._fixed("from_teacher", carry.T)
+        self.class_vectors = self._fixed("class_vectors", class_vectors @ carry.T)
         self.margin = self.add_weight(shape=(), initializer="zeros", trainable=False, name="margin", dtype="float32")
         names = ("teacher_cosine", "similarity_error", "margin_loss")
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
@@ -78,12 +79,6 @@ class Distillation(keras.Model):
         logits = self._recipe.scale * (cosines + one_hot * (with_margin - cosine)[:, None])
         losses = ops.logsumexp(logits, axis=-1) - ops.sum(logits * one_hot, axis=-1)
         return ops.sum(losses * labelled) / ops.maximum(ops.sum(labelled), 1.0)
-
-
-def _isometry(rows: int, columns: int, seed: int) -> np.ndarray:
-    """`(rows, columns)` float32 with orthonormal columns."""
-    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((rows, columns)))
-    return q.astype(np.float32)
 
 
 def _constant(value: np.ndarray):

@@ -6,6 +6,7 @@ and the next ones of the same speaker, until the detector of `speech.measure` he
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ _TRIES = 8
 _MOST_SOUND = 3.0
 """Sound in which the wanted speech must be found, in multiples of it."""
 _BATCH = 32
+MOST_PROBES = 4
+"""Of each length and speaker."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,19 @@ class Probes:
 
     @classmethod
     def cut(cls, embedder: Embedder, recordings: Recordings, seconds: float) -> Probes:
-        """A probe of `seconds` of speech from each recording on, where the speaker has recorded so much."""
-        found: list[tuple[int, np.ndarray, float, np.ndarray]] = []
-        for first in range(len(recordings.samples)):
+        """Probes of `seconds` of speech, each from another recording on, where the speaker has recorded so much."""
+        cuts: list[tuple[int, np.ndarray, float, np.ndarray]] = []
+        probes: Counter[str] = Counter()
+        for first, speaker in enumerate(recordings.speakers):
+            if probes[speaker] == MOST_PROBES:
+                continue
             sound, ends = _from(recordings, first, seconds)
             if (stretch := with_speech(sound, seconds)) is not None:
                 made_of = np.zeros(len(recordings.samples), bool)
                 made_of[[index for index, start in ends if start < len(stretch)]] = True
-                found.append((first, stretch, measure(stretch).speech, made_of))
-        if not found:
+                cuts.append((first, stretch, measure(stretch).speech, made_of))
+                probes[speaker] += 1
+        if not cuts:
             nobody = recordings.speakers[:0]
             return cls(
                 np.zeros((0, embedder.embedding_size)),
@@ -69,7 +76,7 @@ class Probes:
                 np.zeros(0),
                 np.zeros((0, len(recordings.samples)), bool),
             )
-        firsts, stretches, speech, made_of_each = zip(*found, strict=True)
+        firsts, stretches, speech, made_of_each = zip(*cuts, strict=True)
         vectors = embedded(embedder, stretches)
         return cls(vectors, recordings.speakers[list(firsts)], np.array(speech), np.stack(made_of_each))
 

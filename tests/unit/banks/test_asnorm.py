@@ -8,8 +8,8 @@ import pytest
 from banks import asnorm
 from banks.bank import Bank
 from banks.store import BankStore
-from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.errors import ModelMismatch, NotFound, Unusable
+from speaker_tasks.operations.banks import BankKeeper
 from speaker_tasks.settings import Settings
 from tests.unit.banks.conftest import make_bank, unit_vectors
 
@@ -39,15 +39,15 @@ def test_a_channel_that_lifts_all_scores_moves_them_less_far() -> None:
 
     def shift(*, norm: bool) -> float:
         """How far the channel moves the scores of strangers, in standard deviations."""
-        told = []
+        samples = []
         for lift in (0.0, 0.8):
             queries = unit(unit_vectors(30, seed=3, size=SIZE) + lift * channel)
             found = [
                 asnorm.normalised(enrolled @ query, enrolled, query, cohort) if norm else enrolled @ query
                 for query in queries
             ]
-            told.append(np.array(found))
-        return float(abs(told[1].mean() - told[0].mean()) / told[0].std())
+            samples.append(np.array(found))
+        return float(abs(samples[1].mean() - samples[0].mean()) / samples[0].std())
 
     assert shift(norm=False) > 3
     assert shift(norm=True) < 0.7 * shift(norm=False), "one of its two sides knows the channel"
@@ -66,19 +66,19 @@ def test_a_cohort_has_other_people_of_the_same_model() -> None:
 def test_a_bank_remembers_its_cohort(store: BankStore) -> None:
     keeper = BankKeeper(store.redis, Settings(redis_url="redis://x"))
     store.put("staff", make_bank("Ann"))
-    store.put("crowd", Bank(tuple(f"c{i}" for i in range(12)), unit_vectors(12), model="vgg"))
+    store.put("cohort", Bank(tuple(f"c{i}" for i in range(12)), unit_vectors(12), model="vgg"))
     assert keeper.about("staff")["cohort"] is None
     before = store.redis.get(store.token_key)
-    keeper.set_cohort("staff", "crowd")
-    assert keeper.about("staff")["cohort"] == "crowd"
+    keeper.set_cohort("staff", "cohort")
+    assert keeper.about("staff")["cohort"] == "cohort"
     assert store.redis.get(store.token_key) != before
     with pytest.raises(NotFound):
         keeper.set_cohort("staff", "nobody")
     with pytest.raises(Unusable):
-        keeper.set_cohort("crowd", "staff")
-    assert keeper.about("staff")["cohort"] == "crowd"
+        keeper.set_cohort("cohort", "staff")
+    assert keeper.about("staff")["cohort"] == "cohort"
     keeper.set_cohort("staff", None)
     assert keeper.about("staff")["cohort"] is None
-    keeper.set_cohort("staff", "crowd")
+    keeper.set_cohort("staff", "cohort")
     store.delete("staff")
     assert not store.redis.exists("speaker:bank:staff:cohort")

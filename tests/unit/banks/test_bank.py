@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from banks.bank import Bank, check_model, same_model, union
-from banks.matching import match, match_speakers, scores, top_k
-from banks.names import clean_bank_name, clean_label
+from banks.lookalike import lookalikes
+from banks.matching import match, scores, top_k
+from banks.names import clean_bank_name, clean_name
+from banks.ranking import rank_speakers
 from speaker_tasks.errors import ModelMismatch, NotFinite, Unusable
 from tests.unit.banks.conftest import make_bank, unit_vectors
 
@@ -84,9 +86,8 @@ def test_top_k_is_what_a_full_sort_would_give_ties_included() -> None:
 def test_a_speaker_with_two_rows_is_found_once_with_the_better_one() -> None:
     vectors = unit_vectors(3)
     bank = Bank(("Ann", "Ann", "Bob"), vectors, model="vgg")
-    found = match_speakers(bank, vectors[1], k=2)
-    assert [entry.label for entry in found] == ["Ann", "Bob"]
-    assert found[0].row == 1
+    assert match(bank, vectors[1])[0].row == 1
+    assert [label for label, _ in rank_speakers(bank, vectors[1], 2)] == ["Ann", "Bob"]
 
 
 def test_an_empty_bank_matches_nobody() -> None:
@@ -101,14 +102,36 @@ def test_a_query_of_another_size_or_not_finite_is_refused() -> None:
 
 
 def test_names_are_nfc_with_single_spaces() -> None:
-    assert clean_label("  Ame\u0301lie\u3000 Doe ") == "Am\u00e9lie Doe"
+    assert clean_name("  Ame\u0301lie\u3000 Doe ") == "Am\u00e9lie Doe"
     assert clean_bank_name(" 早会 ") == "早会"
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\x00b", "x" * 200, "half\udc00"])
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("Alice_x000D_", "Alice"),
+        ("Al\u200bice\u2060", "Alice"),
+        ("\ufeffBob\u00a0Smith\u200e", "Bob Smith"),
+        ("Bob\r\n Smith", "Bob Smith"),
+        ("\u3164Zoe\u200b\u0308", "Zo\u00eb"),
+        ("\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"),
+    ],
+)
+def test_names_from_copied_cells_hold_nothing_that_cannot_be_seen(written: str, kept: str) -> None:
+    assert clean_name(written) == kept
+
+
+def test_names_that_look_alike_are_told_and_others_are_not() -> None:
+    alike = ["王伟", "王偉", "ＡＢ", "ab", "Alice Smith", "alice_smith", "林一", "林 一", "阿·买", "阿・买"]
+    assert lookalikes(alike) == list(zip(alike[::2], alike[1::2], strict=True))
+    assert lookalikes(["room 1-1", "room 11", "Ann", "Anne", "林一", "林怡"]) == []
+    assert lookalikes(alike, among=["ab"]) == [("ＡＢ", "ab")]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\u200b", "a\x00b", "a_x0007_b", "x" * 200, "half\udc00"])
 def test_names_that_no_speaker_has_are_refused(name: str) -> None:
     with pytest.raises(Unusable):
-        clean_label(name)
+        clean_name(name)
 
 
 @pytest.mark.parametrize("name", ["all", "custom", "morning", "a/b", ".hidden", "a:b"])

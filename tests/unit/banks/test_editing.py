@@ -125,13 +125,14 @@ class BankMachine(RuleBasedStateMachine):
         row = editing.with_clips(self.store.get("b")).clips
         assert row is not None
         self.have: dict[str, dict[str, None]] = {"Old": dict.fromkeys(row.keys)}
-        self.past = [self._copy()]
+        self.past = {1: self._copy()}
+        """Who had which clips, by version."""
 
     def _copy(self) -> dict[str, dict[str, None]]:
         return {label: dict(keys) for label, keys in self.have.items()}
 
     def _changed(self) -> None:
-        self.past = [self._copy(), *self.past][:4]
+        self.past[self.store.version("b")] = self._copy()
 
     @rule(label=NAMES, keys=KEYS)
     def add(self, label: str, keys: list[str]) -> None:
@@ -181,8 +182,8 @@ class BankMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.past) > 1)
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
-        back = data.draw(st.integers(1, len(self.past) - 1))
-        self.store.rollback("b", self.store.history("b")[back].version)
+        back = data.draw(st.sampled_from([one.version for one in self.store.history("b")]))
+        self.store.rollback("b", back)
         self.have = {label: dict(keys) for label, keys in self.past[back].items()}
         self._changed()
 

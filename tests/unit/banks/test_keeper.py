@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from redis import Redis
 
+from banks.active import ActiveMode
+from banks.audit import AuditLog
 from banks.bank import Bank
 from banks.store import BankStore
 from banks.version import Version
 from banks.versiondata import VersionData
-from speaker_tasks.audit import AuditLog
-from speaker_tasks.bankkeeper import BankKeeper
-from speaker_tasks.errors import NotFound
+from speaker_tasks.errors import Conflict, Gone, NotFound, Unusable
 from speaker_tasks.jobs import JobStore
+from speaker_tasks.jobs.heartbeat import WorkerRecord, WorkerRegistry
+from speaker_tasks.jobs.vectors import Measures
+from speaker_tasks.operations.banks import BankKeeper
 from speaker_tasks.settings import Settings
-from speaker_tasks.vectorcache import Measures
 from tests.unit.banks.conftest import make_bank, unit_vectors
 from tests.unit.banks.test_store import with_clips
 
@@ -53,7 +57,6 @@ def test_each_change_says_who_what_and_which_bank_also_when_it_was_refused(
     with pytest.raises(NotFound):
         keeper.remove("staff", "nobody")
     assert entries(redis) == [
-        ("cli:zoe", "staff", "put", 200),
         ("cli:zoe", "staff", "renamed Bob to Rob", 200),
         ("cli:zoe", "staff", "merged Cy into Rob", 200),
         ("cli:zoe", "twin", "copied from staff", 200),
@@ -176,9 +179,9 @@ def test_a_purge_names_the_other_banks_that_hold_the_voice(keeper: BankKeeper) -
     keeper.copy("staff", "twin")
     keeper.rename("twin", "Ann", "Anna")
     keeper.put_new("guests", make_bank("Eve"))
-    told = " ".join(keeper.purge("staff", "Ann").warnings)
-    assert "twin" in told
-    assert "guests" not in told
+    warnings = " ".join(keeper.purge("staff", "Ann").warnings)
+    assert "twin" in warnings
+    assert "guests" not in warnings
 
 
 def test_a_writer_who_comes_second_leaves_no_data_behind(redis: Redis) -> None:
@@ -200,3 +203,180 @@ def test_a_writer_who_comes_second_leaves_no_data_behind(redis: Redis) -> None:
     kept = {key.decode().split(":")[2] for key in redis.keys("speaker:bankdata:*")}
     assert kept == {version.data for version in first.history("staff")}
     assert len(kept) == 3
+
+
+def test_an_npz_of_another_size_is_refused_and_one_of_another_model_is_told_to_be_left_out(
+    keeper: BankKeeper, redis: Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.npz"
+    np.savez(file, label=np.array(["a", "b"]), train_feats=unit_vectors(2, size=192))
+    with pytest.raises(Unusable, match="192 values"):
+        keeper.import_npz("foreign", file)
+    assert keeper.store.names() == []
+    record = WorkerRecord("w", "host", 1, "compact-0123456789ab", "cpu", "openvino", "bf16", 0.0)
+    WorkerRegistry(redis, 10).beat(record)
+    np.savez(file, label=np.array(["a", "b"]), train_feats=unit_vectors(2))
+    warnings = " ".join(keeper.import_npz("old", file).warnings)
+    assert "'vgg'" in warnings
+    assert "'compact-0123456789ab'" in warnings
+    assert "left out of `all`" in warnings
+    assert list(keeper.left_out()) == ["old"]
+    assert keeper.import_npz("new", file, model="compact").warnings[0].startswith("there are two banks now")
+
+
+def test_an_import_says_who_had_no_name_and_whose_names_look_alike(keeper: BankKeeper, tmp_path: Path) -> None:
+    labels = np.array(["", "王偉", "王伟", "Bob", " Bob"])
+    np.savez(tmp_path / "x.npz", label=labels, train_feats=unit_vectors(5))
+    change = keeper.import_npz("old", tmp_path / "x.npz")
+    warnings = "\n".join(change.warnings)
+    for part in ("'unnamed 1'", "'王偉' and '王伟' look alike", "several rows are called 'Bob'"):
+        assert part in warnings
+    keeper.remove("old", "unnamed 1")
+    assert keeper.store.get("old").labels == ("王偉", "王伟", "Bob", "Bob")
+
+
+def test_deleting_the_active_bank_makes_all_the_default_again_and_says_so(keeper: BankKeeper, redis: Redis) -> None:
+    keeper.put_new("staff", make_bank("a"))
+    keeper.put_new("guests", make_bank("b"))
+    active = ActiveMode(keeper.store)
+    keeper.activate(active, "staff")
+    assert keeper.delete("guests") == ()
+    assert active.mode() == "staff"
+    keeper.put_new("guests", make_bank("b"))
+    assert any("'staff' was the active bank" in one for one in keeper.delete("staff"))
+    assert active.get()[1].labels == ("b",)
+
+
+def test_a_rename_to_the_same_name_writes_nothing_and_says_so(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Zo\u00eb"))
+    change = keeper.rename("staff", "Zoe\u0308", " Zo\u00eb ")
+    assert (change.version, change.warnings) == (1, ("nothing was changed: the bank is as it was wanted",))
+    assert [one.version for one in keeper.store.history("staff")] == [1]
+
+
+def test_a_rename_to_a_name_that_looks_like_another_is_told(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("王偉", "Ann"))
+    assert any("look alike" in one for one in keeper.rename("staff", "Ann", "王伟").warnings)
+
+
+def test_an_unknown_speaker_is_told_with_the_nearest_name(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Alice", "Bob"))
+    with pytest.raises(NotFound, match="perhaps 'Alice'"):
+        keeper.remove("staff", "Alise")
+
+
+def test_only_the_second_bank_suggests_a_default_and_only_if_none_is_chosen(keeper: BankKeeper) -> None:
+    assert keeper.put_new("a", make_bank("x")).warnings == ()
+    assert "`speaker-tasks banks use b`" in keeper.put_new("b", make_bank("y")).warnings[0]
+    assert keeper.put_new("c", make_bank("z")).warnings == ()
+    keeper.delete("c")
+    keeper.activate(ActiveMode(keeper.store), "a")
+    keeper.delete("b")
+    assert keeper.put_new("b", make_bank("y")).warnings == ()
+
+
+def test_the_clips_of_a_speaker_are_told_each_with_whom_it_sounds_like(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob"))
+    first, second = keeper.clips("staff", "Ann")
+    assert (first["key"], first["path"], first["start"], first["end"]) == ("Ann-0-0", "/x.wav", 0.5, 1.5)
+    assert (second["seconds"], second["nearest"]) == (2.5, "Bob")
+    bank = keeper.store.get("staff", clips=True)
+    assert first["cosine"] == pytest.approx(float(bank.clips.vectors[0] @ bank.clips.vectors[1]), abs=1e-3)
+
+
+def test_a_clip_is_moved_to_another_speaker_and_to_a_new_one_only_when_that_is_meant(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob"))
+    keeper.move_clips("staff", ["Ann-0-0"], "Bob")
+    bank = keeper.store.get("staff", clips=True)
+    assert bank.counts.tolist() == [1, 3]
+    np.testing.assert_allclose(bank.vectors[0], bank.clips.vectors[bank.clips.keys.index("Ann-0-1")], atol=1e-6)
+    with pytest.raises(Conflict, match="no clip of Ann would be left"):
+        keeper.move_clips("staff", ["Ann-0-1"], "Bob")
+    with pytest.raises(NotFound, match="perhaps 'Bob'"):
+        keeper.move_clips("staff", ["Bob-0-0"], "Bobb")
+    keeper.move_clips("staff", ["Bob-0-0"], "Bobb", new=True)
+    assert keeper.store.get("staff").labels == ("Ann", "Bob", "Bobb")
+    assert keeper.move_clips("staff", ["Bob-0-0"], "Bobb").version == 3, "it is there already"
+
+
+def test_a_clip_is_named_by_the_beginning_of_its_key_if_that_is_enough(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob"))
+    keeper.remove_clips("staff", ["Ann-0-1"])
+    with pytest.raises(Conflict, match="several clips"):
+        keeper.remove_clips("staff", ["Bob"])
+    with pytest.raises(NotFound, match="no clip Cy"):
+        keeper.remove_clips("staff", ["Cy"])
+    keeper.remove_clips("staff", ["Bob-0-0"])
+    assert keeper.store.get("staff", clips=True).clips.keys == ("Ann-0-0", "Bob-0-1")
+
+
+def test_a_purge_names_banks_by_the_voice_and_not_by_the_name(keeper: BankKeeper) -> None:
+    staff = with_clips("Ann", "Bob")
+    keeper.put_new("staff", staff)
+    keeper.put_new("namesake", make_bank("Ann", seed=7))
+    keeper.put_new(
+        "plain", Bank(("Annie", "Cy"), np.stack([staff.vectors[0], unit_vectors(1, seed=9)[0]]), model="vgg")
+    )
+    near = staff.vectors[0] / np.linalg.norm(staff.vectors[0]) + 0.3 * unit_vectors(1, seed=11)[0]
+    keeper.put_new("near", Bank(("A",), near[None], model="vgg"))
+    keeper.put_new("foreign", Bank(("A",), staff.vectors[:1], model="compact"))
+    warnings = " ".join(keeper.purge("staff", "Ann").warnings)
+    assert "plain as 'Annie'" in warnings
+    assert "near perhaps, as 'A' (cosine 0.9" in warnings
+    assert "namesake" not in warnings
+    assert "foreign" not in warnings, "vectors of two models are never compared"
+
+
+def test_earlier_names_lead_to_the_speakers_they_are_now(keeper: BankKeeper) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob", "Cy"))
+    keeper.rename("staff", "Ann", "Anna")
+    keeper.rename("staff", "Anna", "Annie")
+    keeper.merge("staff", "Cy", "Annie")
+    assert keeper.store.get("staff").aliases == {"Ann": "Annie", "Anna": "Annie", "Cy": "Annie"}
+    keeper.rename("staff", "Bob", "Ann")
+    assert keeper.store.get("staff").aliases == {"Anna": "Annie", "Cy": "Annie", "Bob": "Ann"}
+    keeper.rollback("staff", 1)
+    assert keeper.store.get("staff").aliases == {}
+    keeper.purge("staff", "Bob")
+    assert all(
+        "Bob" not in keeper.store.get("staff", version=one.version).aliases for one in keeper.store.history("staff")
+    )
+
+
+def test_a_purge_reaches_the_answers_that_name_the_speaker_and_all_vectors(keeper: BankKeeper, redis: Redis) -> None:
+    keeper.put_new("staff", with_clips("Ann", "Bob"))
+    keeper.rename("staff", "Ann", "Anna")
+    jobs = JobStore(redis, 100)
+
+    def ended(kind: str, result: dict[str, Any], **about: str) -> str:
+        job = jobs.create(kind, about=about)
+        jobs.finish(job.id, "succeeded", result=result)
+        return job.id
+
+    def answer(bank: str, *names: str) -> dict[str, Any]:
+        return {"speaker": names[0], "candidates": [{"speaker": name} for name in names], "bank": {"name": bank}}
+
+    theirs = [
+        ended("identify", answer("staff", "Bob", "Anna")),
+        ended("identify", answer("all", "Ann", "Bob")),
+        ended("verify", {"decision": "unknown"}, bank="staff", speaker="Anna"),
+        ended("recognize", {"name": "Anna", "score": 0.9}),
+        ended("vector", {"vector": [0.1]}),
+        ended("embed", {"feats": [[0.1]]}),
+    ]
+    others = [ended("identify", answer("staff", "Bob")), ended("identify", answer("elsewhere", "Anna"))]
+    enrolled = ended("enroll", {"warnings": ["'Anna' and 'Bob' look alike"], "speakers": ["Anna", "Bob"]})
+    waiting = jobs.create("identify", about={"speaker": "Anna"}).id
+    keeper.purge("staff", " An\u200bna ")
+    for job_id in theirs:
+        with pytest.raises(Gone):
+            jobs.get(job_id)
+        assert not redis.exists(jobs.reply_template.format(id=job_id))
+    assert [jobs.get(one).state for one in others] == ["succeeded", "succeeded"]
+    assert jobs.get(enrolled).result == {"warnings": ["someone and 'Bob' look alike"], "speakers": ["someone", "Bob"]}
+    assert jobs.get(waiting).state == "queued"
+    bank_job = ended("enroll", {"speakers": ["Bob"]}, bank="staff")
+    keeper.delete("staff")
+    with pytest.raises(Gone):
+        jobs.get(others[0])
+    assert (jobs.get(others[1]).state, jobs.get(bank_job).result) == ("succeeded", None)

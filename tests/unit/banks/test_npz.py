@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from banks import npz
+from banks import editing, npz
 from banks.bank import Bank, Clips
 from banks.npz import read_npz, write_npz
+from banks.store import BankStore
 from speaker_tasks.errors import NotFinite, NotFound, TooLarge, Unusable
 from tests.unit.banks.conftest import make_bank, unit_vectors
 
@@ -174,3 +175,87 @@ def test_an_array_that_claims_a_huge_shape_is_refused(tmp_path: Path) -> None:
         archive.writestr("train_feats.npy", header.getvalue())
     with pytest.raises(Unusable):
         read_npz(tmp_path / "liar.npz", model="vgg")
+
+
+def test_labels_are_names_as_everywhere_else(tmp_path: Path) -> None:
+    labels = np.array(["Zoe\u0308", " Bob", "Ann\r\nLee", "Al\u200bice", "", "\u3000"])
+    bank = read_npz(old_file(tmp_path / "x.npz", labels, unit_vectors(6)), model="vgg")
+    assert bank.labels == ("Zo\u00eb", "Bob", "Ann Lee", "Alice", "unnamed 5", "unnamed 6")
+
+
+def test_a_label_that_no_speaker_can_have_is_refused_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="label 2 cannot be kept"):
+        read_npz(old_file(tmp_path / "x.npz", np.array(["a", "x" * 200]), unit_vectors(2)), model="vgg")
+
+
+def clips_file(path: Path, **changes: object) -> Path:
+    """Our own file of one speaker with two clips, changed in one place."""
+    vectors = unit_vectors(2)
+    about = {"keys": ["k0", "k1"], "paths": ["/a.wav", ""], "spans": [None, None]}
+    about |= {name: changes.pop(name) for name in tuple(changes) if name in about}
+    arrays = {
+        "clip_owners": np.array([0, 0]),
+        "clip_vectors": vectors,
+        "clip_seconds": np.ones(2),
+        "clip_weights": np.ones(2, int),
+    }
+    card = json.dumps({"model": "vgg", "clips": about})
+    np.savez(path, label=np.array(["a"]), train_feats=vectors[:1], card=np.array(card), **(arrays | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"paths": ["payload:speaker:audit", ""]}, "payload:speaker:audit"),
+        ({"paths": ["payload:speaker:audit://", ""]}, "payload:speaker:audit"),
+        ({"clip_owners": np.array([0, 1])}, "row 1, and there are 1 speakers"),
+        ({"clip_vectors": unit_vectors(2, size=192)}, "192 values"),
+        ({"clip_vectors": np.full((2, 512), np.nan)}, "NaN"),
+        ({"clip_seconds": np.ones((2, 1))}, "equal length"),
+        ({"counts": np.array(["x"])}, "not a bank file"),
+    ],
+)
+def test_clips_that_would_do_harm_later_are_refused_at_once(tmp_path: Path, changes: dict, says: str) -> None:
+    assert read_npz(clips_file(tmp_path / "good.npz"), model="vgg").clips is not None
+    with pytest.raises(Unusable, match=says):
+        read_npz(clips_file(tmp_path / "bad.npz", **changes), model="vgg")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["(" * 3_000 + ")" * 3_000, "{'descr': " + "[" * 200 + "]" * 200 + "}", "{'descr'", "\x00" * 64, "x" * 60_000],
+)
+def test_headers_that_no_writer_wrote_are_refused(tmp_path: Path, header: str) -> None:
+    member = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("label.npy", member)
+        archive.writestr("train_feats.npy", member)
+    with pytest.raises(Unusable, match="not a bank file"):
+        read_npz(tmp_path / "odd.npz", model="vgg")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_text_that_is_not_unicode_is_refused(tmp_path: Path, order: str) -> None:
+    """numpy believes the file, and Python fails on the first use of such a text."""
+    label = np.array([0x61, 0x110000], f"{order}u4").view(f"{order}U1")
+    np.savez(tmp_path / "odd.npz", label=label, train_feats=unit_vectors(2))
+    with pytest.raises(Unusable, match="not Unicode"):
+        read_npz(tmp_path / "odd.npz", model="vgg")
+    good = np.array(["é", "林"], f"{order}U4")
+    np.savez(tmp_path / "good.npz", label=good, train_feats=unit_vectors(2))
+    assert read_npz(tmp_path / "good.npz", model="vgg").labels == ("é", "林")
+
+
+def test_a_card_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    card = np.array("[" * 100_000)
+    np.savez(tmp_path / "deep.npz", label=np.array(["a"]), train_feats=unit_vectors(1), card=card)
+    with pytest.raises(Unusable, match="card"):
+        read_npz(tmp_path / "deep.npz", model="vgg")
+
+
+def test_earlier_names_survive_the_file_and_the_store(tmp_path: Path, store: BankStore) -> None:
+    write_npz(tmp_path / "x.npz", editing.rename(make_bank("a", "b"), "a", "A"))
+    bank = read_npz(tmp_path / "x.npz", model="vgg")
+    store.put("staff", bank)
+    assert bank.aliases == store.get("staff").aliases == {"a": "A"}

@@ -1,4 +1,4 @@
-"""Snapshots outlive Redis; a place that cannot be written is told, and nothing else breaks."""
+"""Snapshots outlive Redis; a place that cannot be written gives a warning, and nothing else breaks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from banks import editing
 from banks.diff import diff
 from banks.snapshots import SnapshotFailed, Snapshots
 from banks.store import BankStore
-from speaker_tasks.bankkeeper import BankKeeper
 from speaker_tasks.errors import Conflict, ModelMismatch, NotFound, Unusable
 from speaker_tasks.jobs import JobStore
+from speaker_tasks.jobs.vectors import Measures
+from speaker_tasks.operations.banks import BankKeeper
 from speaker_tasks.settings import Settings
-from speaker_tasks.vectorcache import Measures
 from tests.unit.banks.conftest import make_bank, unit_vectors
 from tests.unit.banks.test_store import with_clips
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -95,6 +96,66 @@ def test_rollback_brings_a_kept_version_back_under_a_new_number(store: BankStore
     assert store.get("staff").labels == ("after",)
     with pytest.raises(NotFound, match="no version 9"):
         store.rollback("staff", 9)
+
+
+def test_rollback_again_goes_further_back_and_redo_forward_again(store: BankStore) -> None:
+    for label in "abc":
+        store.put("staff", make_bank(label))
+
+    def label() -> str:
+        return store.get("staff").labels[0]
+
+    def holder_after(step: Callable[[str], int]) -> str:
+        step("staff")
+        return label()
+
+    assert [holder_after(store.rollback), holder_after(store.rollback)] == ["b", "a"]
+    with pytest.raises(NotFound, match="no version before"):
+        store.rollback("staff")
+    assert [holder_after(store.redo), holder_after(store.redo)] == ["b", "c"]
+    with pytest.raises(NotFound, match="no rollback to take back"):
+        store.redo("staff")
+    assert store.rollback("staff", 1) == store.version("staff")
+    store.put("staff", make_bank("d"))
+    assert holder_after(store.rollback) == "a", "what the change began with, not what was undone before it"
+    assert holder_after(store.redo) == "d", "the newest of what was made from here"
+
+
+def test_rollbacks_push_no_version_out(redis: Redis) -> None:
+    store = BankStore(redis, keep=3)
+    for label in "abcd":
+        store.put("staff", make_bank(label))
+    assert [store.rollback("staff") for _ in range(2)] == [5, 6]
+    assert store.get("staff").labels == ("b",)
+    assert [store.redo("staff") for _ in range(2)] == [7, 8]
+    assert store.get("staff").labels == ("d",)
+    assert [one.version for one in store.history("staff")] == [8, 4, 3, 2]
+
+
+def test_a_change_that_changes_nothing_writes_no_version(store: BankStore) -> None:
+    store.put("staff", with_clips("Ann", "Bob"))
+    assert store.update("staff", lambda bank: editing.rename(bank, "Ann", "Ann")) == 1
+    assert [one.version for one in store.history("staff")] == [1]
+
+
+def test_a_pointer_that_a_newer_release_wrote_is_read(store: BankStore) -> None:
+    store.put("staff", make_bank("a"))
+    versions = json.loads(store.redis.get("speaker:bank:staff"))
+    store.redis.set("speaker:bank:staff", json.dumps([one | {"signed": "by whom"} for one in versions]))
+    assert store.get("staff").labels == ("a",)
+
+
+def test_a_rewrite_after_a_rollback_keeps_the_way_back_and_forward(store: BankStore) -> None:
+    for labels in ("ax", "bx", "cx"):
+        store.put("staff", make_bank(*labels))
+    store.rollback("staff")
+    store.rewrite("staff", lambda _versions: lambda bank: editing.remove(bank, "x"))
+    assert store.get("staff").labels == ("b",)
+    store.redo("staff")
+    assert store.get("staff").labels == ("c",)
+    for label in "ba":
+        store.rollback("staff")
+        assert store.get("staff").labels == (label,)
 
 
 def test_rolled_back_data_outlives_the_version_that_it_came_from(redis: Redis) -> None:

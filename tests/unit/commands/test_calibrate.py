@@ -9,12 +9,12 @@ import pytest
 
 from banks.bank import Bank, Clips
 from banks.editing import new
-from speaker_tasks.commands.calibrate import crowd_of, fit, leave_one_out
+from speaker_tasks.commands.calibrate import fit, leave_one_out, model_cohort
 from speaker_tasks.embedding import weights
-from speaker_tasks.embedding.crowd import Crowd
 from speaker_tasks.errors import Unusable
+from speaker_tasks.scoring.cohort import Cohort
+from speaker_tasks.scoring.decision import Judge
 from speaker_tasks.settings import Settings
-from speaker_tasks.tasks.decision import Judge
 
 
 def bank(people: int, clips: int, *, spread: float, seed: int = 0) -> Bank:
@@ -57,34 +57,34 @@ def test_clear_voices_get_a_threshold_between_them() -> None:
     assert found["operating"]["thresholds"]
 
 
-def test_with_a_crowd_thresholds_are_of_what_stands_out_and_the_judge_reads_them_so() -> None:
+def test_with_a_cohort_thresholds_are_of_what_stands_out_and_the_judge_reads_them_so() -> None:
     made = bank(20, 5, spread=0.08)
-    crowd = Crowd(bank(60, 1, spread=0.0, seed=1).vectors)
-    found = fit(made, crowd)
+    cohort = Cohort(bank(60, 1, spread=0.0, seed=1).vectors)
+    found = fit(made, cohort)
     assert found["standings"]
     assert 0.2 < found["threshold"] < 0.95
     assert found["rejects"] < 0.05
-    judge = Judge.of_bank(found, Judge(crowd=crowd))
-    assert judge.crowd is crowd
+    judge = Judge.of_bank(found, Judge(cohort=cohort))
+    assert judge.cohort is cohort
     (standing,) = judge.standings(made.clips.vectors[0], made.vectors[:1])
     assert judge.threshold(4.0, 20, standing) == pytest.approx(found["threshold"], abs=0.2)
-    trials = leave_one_out(made, crowd)
+    trials = leave_one_out(made, cohort)
     assert trials.cosine(trials.scores[0])[0] == pytest.approx(leave_one_out(made).scores[0])
 
 
-def test_thresholds_of_cosines_stay_so_though_the_model_has_a_crowd() -> None:
+def test_thresholds_of_cosines_stay_so_though_the_model_has_a_cohort() -> None:
     found = fit(bank(20, 5, spread=0.08))
-    model = Judge(crowd=Crowd(bank(60, 1, spread=0.0, seed=1).vectors))
+    model = Judge(cohort=Cohort(bank(60, 1, spread=0.0, seed=1).vectors))
     assert not found["standings"]
-    assert Judge.of_bank(found, model).crowd is None
+    assert Judge.of_bank(found, model).cohort is None
 
 
-def test_the_crowd_is_that_of_the_banks_own_model(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
+def test_the_cohort_is_that_of_the_banks_own_model(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, model="compact")
     mine = weights.load("compact").card.model_id
-    assert crowd_of(mine, settings) is not None
-    assert crowd_of("compact-of-another-day", settings) is None
-    assert crowd_of(mine, Settings(data_dir=tmp_path, model="vgg")) is None
+    assert model_cohort(mine, settings) is not None
+    assert model_cohort("compact-of-another-day", settings) is None
+    assert model_cohort(mine, Settings(data_dir=tmp_path, model="vgg")) is None
 
 
 def test_voices_that_overlap_are_refused_with_the_figure() -> None:

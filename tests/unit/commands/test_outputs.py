@@ -1,4 +1,4 @@
-"""A file that cannot be written is told in one line, before anything is done for it."""
+"""A file that cannot be written is one line of error, before anything is done for it."""
 
 from __future__ import annotations
 

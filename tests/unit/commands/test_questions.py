@@ -14,7 +14,7 @@ from speaker_tasks.cli import app
 from speaker_tasks.commands import edge, questions
 from speaker_tasks.commands import service as commands_service
 from speaker_tasks.errors import NotFound, Unavailable, UnsupportedAudio, Unusable
-from speaker_tasks.http_results import Identification
+from speaker_tasks.sdk.results import Identification
 
 
 class Service:
@@ -39,9 +39,18 @@ class Service:
             raise Unavailable("no answer")
         if recording == b"nobank":
             raise NotFound("there is no bank 'B'", bank="B")
+        if recording == b"stranger":
+            return _unknown()
         raw = {"decision": "match", "reason": "above_threshold", "speaker": recording.decode(), "score": 0.9}
         raw |= {"margin": 0.3, "probability": 0.99, "threshold": 0.5, "candidates": [], "speech_seconds": 3.0}
         return Identification.of(raw | {"bank": {"name": "B", "version": 1}, "model": "m"})
+
+
+def _unknown() -> Identification:
+    candidates = [{"speaker": "Alice [the first] of Chesterfield", "score": 0.41, "probability": 0.2}]
+    raw = {"decision": "unknown", "reason": "below_threshold", "speaker": None, "score": 0.41, "margin": 0.1}
+    raw |= {"probability": 0.2, "threshold": 0.5, "candidates": candidates, "speech_seconds": 3.0}
+    return Identification.of(raw | {"bank": {"name": "B", "version": 1}, "model": "m"})
 
 
 @pytest.fixture
@@ -101,3 +110,48 @@ def test_what_is_wrong_with_the_service_stops_it_but_what_was_found_is_printed(s
     assert isinstance(done.exception, Unavailable | NotFound)
     assert "Alice" in done.stdout
     assert service.asked == ["Alice", bad.removesuffix(".wav")]
+
+
+def test_who_names_no_bank_is_told_which_ones_were_asked_and_which_could_not_be() -> None:
+    asked = {"name": "all", "version": 0, "default": True, "banks": ["demo", "staff"]}
+    assert questions._on_bank(asked) == ["no --bank was given: asked all, which is demo, staff"]
+    assert questions._on_bank({"name": "demo", "default": True, "banks": ["demo"]}) == [
+        "no --bank was given: asked demo"
+    ]
+    assert questions._on_bank({"name": "demo", "version": 3}) == []
+    (line,) = questions._on_bank({"name": "all", "left_out": {"old": "bank 'old' holds vectors of 'vgg'"}})
+    assert "bank 'old' holds vectors of 'vgg': it was left out" in line
+
+
+def test_what_is_missing_of_a_recording_stands_beside_the_reason() -> None:
+    known = _unknown()
+    raw = {**known.raw, "damaged": True, "seconds_lost": 2.34}
+    assert questions._row("x", Identification.of(raw))[-1] == "below threshold; damaged, about 2.3 s lost"
+    assert questions._row("x", known)[-1] == "below threshold"
+    pair = {"recordings": [{"damaged": False, "seconds_lost": 0.0}, {"damaged": True, "seconds_lost": 0.0}]}
+    assert questions._damage(pair) == ["damaged"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_fits_its_width_and_cuts_no_name(
+    service: Service, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    for module in (questions, edge, commands_service):
+        monkeypatch.setattr(module, "console", Console(width=width, highlight=False))
+    for name in ("stranger", "Al[ice]"):
+        Path(f"{name}.wav").write_text(name)
+    done = identify("a.wav", "stranger.wav", "Al[ice].wav")
+    assert max(map(len, done.stdout.splitlines())) <= width
+    words = done.stdout.split()
+    for word in (
+        "Alice",
+        "stranger.wav",
+        "unknown",
+        "nearest:",
+        "Chesterfield",
+        "[the",
+        "below",
+        "0.410",
+        "Al[ice].wav",
+    ):
+        assert word in words, done.stdout

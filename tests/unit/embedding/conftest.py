@@ -87,3 +87,9 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory, shared_dir: Path) -> Path
     path = tmp_path_factory.mktemp("weights") / "vgg.safetensors"
     weights.write(path, VGG, read_legacy(shared_dir / "oracle" / "vgg_weights.h5", verify=False))
     return path
+
+
+@pytest.fixture(scope="session")
+def campplus_file() -> Path:
+    """The dense network as it is shipped: made-up weights would not come through fifty layers."""
+    return weights.find("campplus")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speaker_tasks.embedding import audio
+from speaker_tasks.embedding import audio, decoding
+from speaker_tasks.embedding.packets import BLOCK_SECONDS
 from speaker_tasks.errors import NotFinite, NotFound, TooLarge, UnsupportedAudio, Unusable, UnusableAudio
 from tests.unit.embedding.conftest import voice
 
@@ -107,7 +108,7 @@ def test_blocks_joined_are_what_decode_gives() -> None:
     content = recording(rate=44_100, sound=np.tile(voice(5.0), 10))
     blocks = list(audio.stream(content))
     assert len(blocks) > 1
-    assert max(map(len, blocks)) <= audio.SAMPLE_RATE * (audio.BLOCK_SECONDS + 1)
+    assert max(map(len, blocks)) <= audio.SAMPLE_RATE * (BLOCK_SECONDS + 1)
     np.testing.assert_array_equal(np.concatenate(blocks), audio.decode(content))
 
 
@@ -203,14 +204,14 @@ def test_a_float_wav_with_values_that_are_not_finite_is_refused(bad: float) -> N
 
 def test_too_long_is_told_before_all_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    blocks = audio._blocks
+    blocks = audio.blocks
 
-    def counted(source: bytes | Path) -> Iterator[tuple[int, np.ndarray]]:
-        for rate, block in blocks(source):
+    def counted(source: bytes | Path, reading: audio.Reading) -> Iterator[tuple[int, np.ndarray]]:
+        for rate, block in blocks(source, reading):
             seen.append(len(block) / rate)
             yield rate, block
 
-    monkeypatch.setattr(audio, "_blocks", counted)
+    monkeypatch.setattr(audio, "blocks", counted)
     content = recording(sound=np.tile(voice(1.0), 120))
     with pytest.raises(TooLarge, match="longer than 30 s"):
         audio.decode(content, max_seconds=30)
@@ -274,7 +275,7 @@ def test_a_plain_wav_is_read_as_soundfile_reads_it(monkeypatch: pytest.MonkeyPat
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
     quick = list(audio.stream(file.getvalue()))
-    monkeypatch.setattr(audio, "_plain_wav", lambda data: None)
+    monkeypatch.setattr(decoding, "_plain_wav", lambda data: None)
     thorough = list(audio.stream(file.getvalue()))
     assert [len(block) for block in quick] == [len(block) for block in thorough]
     assert all(np.array_equal(one, other) for one, other in zip(quick, thorough, strict=True))
@@ -285,10 +286,10 @@ def test_a_plain_wav_is_read_as_soundfile_reads_it(monkeypatch: pytest.MonkeyPat
 def test_a_wav_that_is_not_plain_is_left_to_soundfile(cut: int) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros(16_000, np.int16), 16_000, format="WAV", subtype="PCM_16")
-    assert audio._plain_wav(file.getvalue()) is not None
-    assert audio._plain_wav(file.getvalue()[:-cut]) is None
-    assert audio._plain_wav(file.getvalue() + b"LIST") is None
-    assert audio._plain_wav(file.getvalue()[:44]) is None
+    assert decoding._plain_wav(file.getvalue()) is not None
+    assert decoding._plain_wav(file.getvalue()[:-cut]) is None
+    assert decoding._plain_wav(file.getvalue() + b"LIST") is None
+    assert decoding._plain_wav(file.getvalue()[:44]) is None
     stereo = io.BytesIO()
     soundfile.write(stereo, np.zeros((100, 2), np.int16), 16_000, format="WAV", subtype="PCM_16")
-    assert audio._plain_wav(stereo.getvalue()) is None
+    assert decoding._plain_wav(stereo.getvalue()) is None

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from speaker_tasks.embedding.batcher import Batcher
-from speaker_tasks.errors import Busy, UnusableAudio
-from tests.unit.embedding.conftest import voice
+from speaker_tasks.errors import Busy
 
 
 class SlowEmbedder:
@@ -26,9 +25,6 @@ class SlowEmbedder:
         self.entered = threading.Event()
         self.calls: list[int] = []
         self.threads: set[int] = set()
-
-    def spectrograms(self, blocks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        yield from (np.full((1, 1), block[0]) for block in blocks)
 
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         self.entered.set()
@@ -157,10 +153,10 @@ def test_a_request_does_not_fail_for_its_neighbour(embedder: SlowEmbedder, start
     assert batcher.submit(part(5)).result(10)[0, 0] == 5
 
 
-def test_a_caller_who_waits_too_long_is_told(embedder: SlowEmbedder, start) -> None:
+def test_a_caller_who_waits_too_long_gets_an_error(embedder: SlowEmbedder, start) -> None:
     batcher = start()
     with pytest.raises(Busy, match=r"within 0\.05 s"):
-        batcher.embed(voice(1.0), timeout=0.05)
+        batcher.run(part(1), timeout=0.05)
     assert batcher.metrics().running_for > 0
     embedder.gate.set()
     eventually(lambda: batcher.metrics().running_for == 0)
@@ -168,22 +164,15 @@ def test_a_caller_who_waits_too_long_is_told(embedder: SlowEmbedder, start) -> N
 
 def test_a_long_recording_lets_others_in_between(embedder: SlowEmbedder, start) -> None:
     batcher = start(max_batch=1)
-    blocks = [np.full(1, number) for number in range(1, 11)]
+    windows = [window for number in range(1, 11) for window in part(number)]
     with ThreadPoolExecutor(1) as pool:
-        long = pool.submit(batcher.embed_stream, blocks)
+        long = pool.submit(lambda: [batcher.run(windows[at : at + 4]) for at in (0, 4, 8)])
         assert embedder.entered.wait(10)
         short = batcher.submit(part(99))
         embedder.gate.set()
         assert short.result(10)[0, 0] == 99
-        assert np.linalg.norm(long.result(10)) == pytest.approx(1)
+        assert np.concatenate(long.result(10))[:, 0].tolist() == list(range(1, 11))
     assert embedder.calls == [4, 1, 4, 2]
-
-
-def test_what_no_voice_can_be_taken_from_never_reaches_the_queue(embedder: SlowEmbedder, start) -> None:
-    batcher = start()
-    with pytest.raises(UnusableAudio):
-        batcher.embed(np.zeros(16_000, np.float32))
-    assert not embedder.entered.is_set()
 
 
 def test_stopping_finishes_what_runs_and_fails_what_waits(embedder: SlowEmbedder, start) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,17 +12,18 @@ import soundfile
 from speaker_tasks.embedding.audio import SAMPLE_RATE, decode
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.speech import measure
-from speaker_tasks.tasks.decision import Judge
+from speaker_tasks.scoring.decision import Judge
 
 pytest.importorskip("scipy", reason="training needs scipy: pip install 'speaker-tasks[training]'")
 
-from speaker_tasks.embedding.crowd import Crowd
 from speaker_tasks.embedding.training import export
+from speaker_tasks.embedding.training.corpus import Clip
 from speaker_tasks.embedding.training.openset import ModelTrials
 from speaker_tasks.embedding.training.probes import Probes, Recordings, with_speech
+from speaker_tasks.scoring.cohort import CARD_KEY, Cohort
 
 DRAWN = np.random.default_rng(0).normal(size=(60, 512)).astype(np.float32)
-CROWD = Crowd(DRAWN / np.linalg.norm(DRAWN, axis=1, keepdims=True))
+COHORT = Cohort(DRAWN / np.linalg.norm(DRAWN, axis=1, keepdims=True))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_long_probe_goes_on_in_the_speakers_next_recordings(embedder: Embedder
 
 def test_a_probe_is_never_tried_against_its_own_recording(embedder: Embedder, people: Recordings) -> None:
     whole = Probes.of_whole(embedder, people)
-    trials = ModelTrials.of(whole, whole, CROWD)
+    trials = ModelTrials.of(whole, whole, COHORT)
     speakers, clips = len(set(people.speakers)), 5
     _, _, target = trials.flat()
     assert target.sum() == speakers * (clips - 3)
@@ -79,18 +79,13 @@ def test_who_is_ahead_of_the_right_speaker_counts_only_where_they_would_be_named
 def test_measuring_a_model_gives_its_card_all_that_a_decision_asks(
     embedder: Embedder, people: Recordings, tmp_path: Path
 ) -> None:
-    rows = []
-    (tmp_path / "validation").mkdir()
+    clips = []
     for number, (speaker, samples) in enumerate(zip(people.speakers, people.samples, strict=True)):
         for half, part in enumerate(np.array_split(samples, 2)):
-            name = f"validation/{number:03d}-{half}.wav"
-            soundfile.write(tmp_path / name, part, SAMPLE_RATE)
-            rows.append({"path": name, "speaker": speaker, "corpus": "demo"})
-    with (tmp_path / "manifest.tsv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "speaker", "corpus"], delimiter="\t")
-        writer.writeheader()
-        writer.writerows(rows)
-    card = json.loads(json.dumps({"crowd": CROWD.to_dict(), **export.measure(embedder, tmp_path, CROWD)}))
+            path = tmp_path / f"{number:03d}-{half}.wav"
+            soundfile.write(path, part, SAMPLE_RATE)
+            clips.append(Clip(path, speaker, "demo", len(part) / SAMPLE_RATE))
+    card = json.loads(json.dumps({CARD_KEY: COHORT.to_dict(), **export.measure(embedder, clips, COHORT)}))
     judge = Judge.of_card(card)
     assert judge.source == "model"
     assert judge.margins is not None
@@ -101,6 +96,14 @@ def test_measuring_a_model_gives_its_card_all_that_a_decision_asks(
     assert bar.margin >= 0.01
     pairs = Judge.of_pairs(card)
     assert pairs.bar(4.0, 1).speech == judge.least_speech
-    assert pairs.crowd is not None
-    assert (pairs.same_speaker(100.0, 4.0) or 0) > 0.9, "the made-up crowd is far from all: standings are large"
+    assert pairs.cohort is not None
+    assert (pairs.same_speaker(100.0, 4.0) or 0) > 0.9, "the made-up cohort is far from all: standings are large"
     assert (pairs.same_speaker(0.0, 4.0) or 0) < 0.1
+
+
+def test_without_a_cohort_thresholds_are_of_plain_cosines(
+    embedder: Embedder, people: Recordings, tmp_path: Path
+) -> None:
+    whole = Probes.of_whole(embedder, people)
+    trials = ModelTrials.of(whole, whole, None)
+    np.testing.assert_array_equal(trials.standing, trials.cosines)

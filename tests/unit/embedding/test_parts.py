@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from speaker_tasks.embedding import audio, parts
+from speaker_tasks.embedding.packets import BLOCK_SECONDS
 from speaker_tasks.errors import NotFinite, TooLarge, UnsupportedAudio, UnusableAudio
 
 
@@ -83,7 +84,7 @@ def test_a_long_part_comes_in_blocks_and_no_more_is_read_than_allowed(
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert sum(map(len, parts.stream(path, 50.0, 250.0))) == 200 * audio.SAMPLE_RATE
-    assert max(lengths) <= 8_000 * audio.BLOCK_SECONDS
+    assert max(lengths) <= 8_000 * BLOCK_SECONDS
     lengths.clear()
     with pytest.raises(TooLarge):
         list(parts.stream(path, 50.0, None, max_seconds=30.0))

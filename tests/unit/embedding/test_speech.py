@@ -71,3 +71,26 @@ def test_a_recording_in_blocks_measures_as_in_one(clip: np.ndarray) -> None:
 def test_next_to_nothing_is_measured_without_complaint() -> None:
     for length in (0, 1, 479):
         assert measure(np.ones(length, np.float32)).speech == 0
+
+
+@pytest.mark.parametrize("offset", [0.02, 0.1, -0.6])
+def test_an_offset_as_of_cheap_microphones_changes_nothing(clip: np.ndarray, offset: float) -> None:
+    quiet = clip * np.float32(0.25 / np.abs(clip).max())
+    found, wanted = measure(quiet + np.float32(offset)), measure(quiet)
+    assert found.speech == pytest.approx(wanted.speech, abs=0.1)
+    assert found.snr == pytest.approx(wanted.snr, abs=0.1)
+    assert found.clipped == 0
+
+
+@pytest.mark.parametrize("frequency", [4, 15, 25])
+def test_rumble_louder_than_the_voice_is_not_taken_for_it(clip: np.ndarray, frequency: float) -> None:
+    voice = clip * np.float32(0.2 / np.abs(clip).max())
+    rumble = 0.5 * np.sin(2 * np.pi * frequency * np.arange(len(clip)) / RATE).astype(np.float32)
+    assert measure(voice + rumble).speech == pytest.approx(measure(voice).speech, abs=0.3)
+    assert measure(rumble).speech == 0
+
+
+def test_clipping_at_full_scale_is_seen_on_top_of_an_offset(clip: np.ndarray) -> None:
+    voice = clip * np.float32(0.5 / np.abs(clip).max())
+    assert measure(voice + np.float32(0.3)).clipped < 0.001
+    assert measure(np.clip(voice + np.float32(0.8), -1, 1)).clipped > 0.001

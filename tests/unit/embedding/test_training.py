@@ -149,7 +149,7 @@ def test_on_torch_the_fused_normalisation_is_that_of_keras():
     code = """
 import keras, numpy as np
 keras.config.set_image_data_format("channels_first")
-from speaker_tasks.embedding.network import BatchNormalization
+from speaker_tasks.embedding.residual_trunk import BatchNormalization
 x = np.random.default_rng(0).normal(2, 3, (4, 6, 5, 7)).astype("float32")
 for training in (True, False):
     layers = [kind(1, epsilon=1e-3) for kind in (BatchNormalization, keras.layers.BatchNormalization)]

@@ -10,13 +10,14 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from speaker_tasks.embedding import features
-from speaker_tasks.embedding.audio import SAMPLE_RATE, check, decode
+from speaker_tasks.embedding.audio import SAMPLE_RATE, Reading, check, decode
 from speaker_tasks.embedding.speech import measure
 from speaker_tasks.errors import SpeakerTasksError, TooLarge, UnsupportedAudio, Unusable
+from tests.unit.embedding.files import made
 
 MAX_SECONDS = 300.0
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -27,6 +28,10 @@ def sound(kind: str, rate: int = 16_000, channels: int = 1, seconds: float = 1.0
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind)
     return file.getvalue()
+
+
+def sound_of(seconds: float) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
 FILES = {kind: sound(kind) for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")}
@@ -71,6 +76,64 @@ def test_headers_that_lie(kind: str, changes: list[tuple[int, int]]) -> None:
     for place, value in changes:
         content[place % len(content)] = value
     used(bytes(content))
+
+
+WHOLE = {kind: made(kind, sound_of(2.0)) for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "ADTS", "M4A", "WEBM")}
+"""Two seconds of every kind that people send."""
+CHANGES = st.one_of(
+    st.tuples(st.just("flip"), st.floats(0, 1), st.integers(0, 7)),
+    st.tuples(st.just("noise"), st.floats(0, 1), st.integers(1, 3000)),
+    st.tuples(st.just("drop"), st.floats(0, 1), st.integers(1, 3000)),
+    st.tuples(st.just("repeat"), st.floats(0, 1), st.integers(1, 3000)),
+    st.tuples(st.just("keep"), st.floats(0, 1), st.just(0)),
+)
+
+
+def changed(content: bytes, change: tuple[str, float, int]) -> bytes:
+    """The file after one thing went wrong with it."""
+    what, share, count = change
+    at = int(share * len(content))
+    match what:
+        case "flip":
+            return content[:at] + bytes(value ^ 1 << count for value in content[at : at + 1]) + content[at + 1 :]
+        case "noise":
+            return content[:at] + np.random.default_rng(count).bytes(count) + content[at + count :]
+        case "drop":
+            return content[:at] + content[at + count :]
+        case "repeat":
+            return content[: at + count] + content[at:]
+    return content[:at]
+
+
+@QUICK
+@given(
+    kinds=st.lists(st.sampled_from(sorted(WHOLE)), min_size=1, max_size=3),
+    changes=st.lists(CHANGES, min_size=1, max_size=4),
+)
+def test_files_that_are_joined_cut_and_damaged_at_once(kinds: list[str], changes: list[tuple[str, float, int]]) -> None:
+    content = b"".join(WHOLE[kind] for kind in kinds)
+    for change in changes:
+        content = changed(content, change)
+    used(content)
+
+
+@settings(QUICK, max_examples=100)
+@given(
+    kind=st.sampled_from(["FLAC", "OGG", "OPUS", "MP3", "WEBM", "WAV"]),
+    copies=st.integers(1, 3),
+    share=st.floats(0.3, 1),
+    count=st.integers(1, 4000),
+    what=st.sampled_from(["noise", "drop", "keep"]),
+)
+def test_nothing_is_lost_in_silence(kind: str, copies: int, share: float, count: int, what: str) -> None:
+    one = WHOLE[kind]
+    at = int(share * copies * len(one)) % len(one)
+    assume(len(one) // 5 < at < len(one) - 100)  # a cut between two tells nothing
+    seconds = copies * len(decode(one)) / SAMPLE_RATE
+    reading = Reading()
+    with contextlib.suppress(UnsupportedAudio, Unusable):
+        decode(changed(one * copies, (what, share, count)), reading=reading, max_seconds=MAX_SECONDS)
+        assert reading.damaged or reading.seconds > seconds - 0.1
 
 
 def checked(samples: np.ndarray) -> np.ndarray | None:
@@ -128,3 +191,15 @@ def test_values_that_are_not_finite_in_a_float_file_are_refused() -> None:
 def test_text_is_no_recording() -> None:
     with pytest.raises(UnsupportedAudio):
         decode(b"#EXTM3U\nfile:///etc/passwd\n")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_points_before_its_beginning_leaves_no_trace_in_the_log() -> None:
+    """libsndfile asks for a place before the file, and what its callback raises is printed."""
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        head = bytearray(FILES["AIFF"])
+        for place in random.integers(0, 120, 3):
+            head[place] = random.choice([0, 0x7F, 0x80, 0xFF])
+        with contextlib.suppress(SpeakerTasksError):
+            decode(bytes(head), max_seconds=MAX_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from speaker_tasks.embedding import network, weights
 from speaker_tasks.embedding.embedder import Embedder
-from speaker_tasks.embedding.members import COMPACT, VGG
+from speaker_tasks.embedding.members import CAMPPLUS, COMPACT, VGG, NetworkConfig
 from speaker_tasks.errors import WeightsMissing, WeightsRefused
 from tests.unit.embedding.conftest import lively_weights
 
@@ -129,3 +130,26 @@ def test_a_networks_variables_go_out_and_in_again() -> None:
     assert collected.keys() == made.keys()
     for key, value in made.items():
         np.testing.assert_array_equal(collected[key], value)
+
+
+def test_a_file_from_before_trunks_had_a_configuration_of_their_own_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "compact.safetensors"
+    weights.write(path, COMPACT, TENSORS)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    card = json.loads(header["__metadata__"]["card"])
+    flat = {**card["config"], **card["config"]["trunk"]}
+    for newer in ("trunk", "statistics", "inner_size"):
+        del flat[newer]
+    header["__metadata__"]["card"] = json.dumps({**card, "config": flat})
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + size :])
+    assert "stages" in flat
+    assert weights.read(path).config == COMPACT
+
+
+@pytest.mark.parametrize("config", [COMPACT, VGG, CAMPPLUS], ids=lambda config: config.name)
+def test_a_configuration_goes_out_and_in_again(tmp_path: Path, config: NetworkConfig) -> None:
+    weights.write(tmp_path / "file", config, TENSORS)
+    assert weights.read(tmp_path / "file").config == config

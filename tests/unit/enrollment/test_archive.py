@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from enrollment.archive import ArchiveRefused, Limits, unpack
@@ -175,6 +176,12 @@ def test_a_marked_name_stays_as_it_is_whatever_the_others_are(tmp_path: Path) ->
         (("class/20190101/1.wav", "class/20190102/1.wav"), {"20190101", "20190102"}),
         (("corpus/part1/Alice/1.wav", "corpus/part1/Bob/1.wav"), {"Alice", "Bob"}),
         (("Alice/2024-01/1.wav", "Bob/2024-01/1.wav"), {"Alice", "Bob"}),
+        (("Alice/phone/1.wav", "Alice/mic/2.wav"), {"Alice"}),
+        (("acme/spk1/1.wav", "acme/spk2/1.wav"), {"spk1", "spk2"}),
+        (("人/speaker 0/1.wav", "人/speaker 1/1.wav"), {"speaker 0", "speaker 1"}),
+        (("id10270/5r0dWxy17C8/1.wav", "id10270/8jEAjG6SegY/1.wav"), {"id10270"}),
+        (("wav/id10270/5r0dWxy17C8/1.wav", "wav/id10271/8jEAjG6SegY/1.wav"), {"id10270", "id10271"}),
+        (("my_speakers-2024/Alice/1.wav", "my_speakers-2024/Bob/1.wav"), {"Alice", "Bob"}),
     ],
 )
 def test_the_speakers_are_found_below_one_folder_but_days_and_sessions_are_none(
@@ -183,7 +190,37 @@ def test_the_speakers_are_found_below_one_folder_but_days_and_sessions_are_none(
     assert set(scan(unpack(zipped(dict.fromkeys(files, b"x")), tmp_path)).speakers) == speakers
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 torn", zipped(FILES)[:120], tarred(FILES)[:60]])
+@pytest.mark.parametrize("files", [("Alice/phone/1.wav", "Alice/mic/2.wav"), ("acme/Alice/1.wav", "acme/Bob/1.wav")])
+def test_an_archive_is_read_as_the_same_tree_outside_of_it_and_doubts_are_told(
+    tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    for name in files:
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(b"x")
+    (tmp_path / "packed").mkdir()
+    packed, plain = scan(unpack(zipped(dict.fromkeys(files, b"x")), tmp_path / "packed")), scan(tmp_path / "tree")
+    assert packed.speakers == plain.speakers == (files[0].split("/", maxsplit=1)[0],)
+    for manifest in (packed, plain):
+        (outcome,) = manifest.skipped
+        assert "taken for one speaker" in outcome.message
+
+
+def test_a_directory_of_a_million_entries_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    entry = b"PK\x01\x02" + bytes(24) + b"\x01\x00" + bytes(16) + b"a"
+    end = b"PK\x05\x06" + bytes(8) + (47_000_000).to_bytes(4, "little") + bytes(6)
+    data = entry * 1_000_000 + end
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with pytest.raises(TooLarge, match="more than 41000 files"):
+        unpack(data, tmp_path)
+    assert process.memory_info().rss - before < 100e6
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello", b"PK\x03\x04 torn", zipped(FILES)[:120], tarred(FILES)[:60]],
+    ids=["empty", "text", "torn at once", "torn zip", "torn tar"],  # a tar's bytes, as a name, hold the time of day
+)
 def test_what_is_no_archive_or_is_torn_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ArchiveRefused):
         unpack(data, tmp_path)

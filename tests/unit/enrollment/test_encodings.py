@@ -59,6 +59,29 @@ def test_what_cannot_be_told_is_refused_in_one_line_that_says_what_to_do(name: s
         decoded([name.encode(encoding)], "people.csv")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "texts"),
+    [
+        ("cp949", ["하영기"]),
+        ("cp949", ["박연지", "백혜준"]),
+        ("cp949", ["이름,파일\n박재연,a.wav\n조영자,b.wav\n이광민,c.wav"]),
+        ("euc_jp", ["山崎博"]),
+        ("euc_jp", ["斉藤陽子", "小林翔太", "中野蓮"]),
+        ("euc_jp", ["森さくら"]),
+        ("cp932", ["福田舞"]),
+        ("koi8_r", ["Иванов"]),
+        ("koi8_r", ["Степанов"]),
+        ("cp1253", ["Γιώργος"]),
+        ("cp874", ["สมชาย"]),
+    ],
+)
+def test_names_of_other_countries_never_become_chinese_ones(encoding: str, texts: list[str]) -> None:
+    data = [text.encode(encoding) for text in texts]
+    with pytest.raises(Unusable, match="--encoding"):
+        decoded(data, "it")
+    assert decoded(data, "it", encoding) == texts
+
+
 def test_a_name_that_is_written_often_is_no_more_sure() -> None:
     with pytest.raises(Unusable):
         decoded(["陳".encode("cp950")] * 100, "it")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
-from speaker_tasks.enroller import speaker_enroll
+from enrollment.report import Reason
+from speaker_tasks.embedding.enroller import speaker_enroll
 from speaker_tasks.settings import Settings
 
 
@@ -34,3 +36,14 @@ def test_a_folder_becomes_a_file_that_old_readers_read(tmp_path: Path) -> None:
     assert labels.tolist() == ["Ann", "林一"]
     np.testing.assert_allclose(vectors[:, 0], [0.25, 0.5], atol=1e-3)
     assert vectors.dtype == np.float64
+
+
+def test_a_recording_that_was_read_in_part_is_enrolled_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "Ann").mkdir()
+    soundfile.write(tmp_path / "Ann/a.wav", 0.5 * np.sin(np.arange(64_000) * 0.1), 16_000)
+    content = (tmp_path / "Ann/a.wav").read_bytes()
+    (tmp_path / "Ann/a.wav").write_bytes(content[: len(content) // 2])
+    (outcome,) = speaker_enroll(Settings(), Loudness()).flow(tmp_path).report.outcomes
+    assert (outcome.reason, outcome.damaged) == (Reason.ENROLLED, True)
+    assert (outcome.seconds, outcome.seconds_lost) == (pytest.approx(2, abs=0.01), pytest.approx(2, abs=0.01))
+    assert "damaged: 2.0 s were read, about 2.0 s are lost" in outcome.message

@@ -38,9 +38,47 @@ def test_each_sub_folder_is_a_speaker_with_all_its_recordings(tmp_path: Path) ->
     assert manifest.skipped == ()
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "oga", "opus", "mp3", "m4a", "webm"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *("wav", "flac", "ogg", "oga", "opus", "mp3", "m4a", "webm", "aac", "amr", "3gp", "mp4", "m4b", "wma"),
+        *("aiff", "aif", "caf", "mka", "mkv", "mov", "ts", "w64", "au", "AAC", "Mp4"),
+    ],
+)
 def test_all_usual_endings_are_taken(tmp_path: Path, ending: str) -> None:
     assert len(scan(tree(tmp_path, f"Ann/a.{ending}")).entries) == 1
+
+
+@pytest.mark.parametrize("name", ["recording", "PTT-20240101.waptt", "a.tmp"])
+@pytest.mark.parametrize(
+    "head", [b"OggS\0\2", b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x1cftypM4A ", b"#!AMR\n", b"\xff\xf1\x50"]
+)
+def test_an_unknown_ending_is_decided_by_the_first_bytes(tmp_path: Path, name: str, head: bytes) -> None:
+    (tree(tmp_path, "Ann/a.wav") / "Ann" / name).write_bytes(head + bytes(100))
+    assert [Path(entry.path).name for entry in scan(tmp_path).entries] == sorted(["a.wav", name])
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("photo.heic", b"\0\0\0\x18ftypheic"),
+        ("photo.jpg", b"\xff\xd8\xff\xe0"),
+        ("notes", "\ufeffhello".encode("utf-16-le")),
+        ("notes.txt", b"OggS is how Ogg begins"),
+        ("clip.webp", b"RIFF\0\0\0\0WEBPVP8 "),
+        ("table.xlsx", b"PK\3\4"),
+    ],
+)
+def test_pictures_and_text_are_no_recordings(tmp_path: Path, name: str, head: bytes) -> None:
+    (tree(tmp_path, "Ann/a.wav") / "Ann" / name).write_bytes(head + bytes(100))
+    manifest = scan(tmp_path)
+    assert [Path(entry.path).name for entry in manifest.entries] == ["a.wav"]
+    assert reasons(manifest) == {f"Ann/{name}": Reason.NOT_AUDIO}
+
+
+def test_a_pipe_in_a_speakers_folder_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tree(tmp_path, "Ann/a.wav") / "Ann" / "pipe")
+    assert reasons(scan(tmp_path)) == {"Ann/pipe": Reason.NOT_AUDIO}
 
 
 def test_hidden_files_and_other_files_are_skipped_and_named(tmp_path: Path) -> None:
@@ -137,9 +175,9 @@ def test_a_manifest_crosses_the_queue_as_json(tmp_path: Path) -> None:
 def test_days_and_sessions_that_were_taken_for_speakers_are_told(tmp_path: Path, names: tuple[str, ...]) -> None:
     manifest = scan(tree(tmp_path, *(f"{name}/a.wav" for name in names)))
     assert set(manifest.speakers) == set(names)
-    (told,) = manifest.skipped
-    assert told.reason is Reason.MISPLACED
-    assert told.message.startswith(f"taken for speakers: {min(names)}")
+    (outcome,) = manifest.skipped
+    assert outcome.reason is Reason.MISPLACED
+    assert outcome.message.startswith(f"taken for speakers: {min(names)}")
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,18 @@ def test_the_report_reads_the_same_as_json_and_as_csv() -> None:
         [
             Outcome("林一", "/a,b.wav", Reason.ENROLLED, row="林一/a,b.wav", seconds=2.5),
             Outcome("Ann", "/x.wav", Reason.UNUSABLE, 'silent, "really"', "line 3"),
+            Outcome("Ann", "/y.wav", Reason.ENROLLED, "damaged", "line 4", 2.5, damaged=True, seconds_lost=1.25),
         ]
     )
     rows = list(csv.DictReader(io.StringIO(report.to_csv())))
-    told = json.loads(report.to_json())
-    assert [{key: str(value) for key, value in row.items()} for row in told] == rows
+    read = json.loads(report.to_json())
+    assert [{key: str(value) for key, value in row.items()} for row in read] == rows
     assert "林一" in report.to_json()
-    assert report.counts() == {"enrolled": 1, "unusable": 1}
-    assert [Outcome.from_dict(row) for row in told] == list(report.outcomes)
+    assert report.counts() == {"enrolled": 2, "unusable": 1}
+    assert [Outcome.from_dict(row) for row in read] == list(report.outcomes)
+    assert [row["damaged"] for row in read] == [False, False, True]
+    older = {name: value for name, value in read[0].items() if name not in {"damaged", "seconds_lost"}}
+    assert Outcome.from_dict(older) == report.outcomes[0]
 
 
 def test_a_name_that_a_spreadsheet_would_run_is_quoted_in_csv() -> None:

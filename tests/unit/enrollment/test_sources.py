@@ -12,7 +12,7 @@ import openpyxl
 import pytest
 import xlwt
 
-from enrollment import dictionary, folder, sources, table, workbook
+from enrollment import dictionary, folder, parts, sources, table, workbook
 from enrollment.manifest import Manifest
 from enrollment.places import Places, content_hash
 from enrollment.report import Reason
@@ -201,6 +201,91 @@ def test_a_sheet_without_the_column_is_reported(make, tmp_path: Path) -> None:
 def test_a_workbook_without_data_sheets_says_what_to_do(make, tmp_path: Path) -> None:
     with pytest.raises(Unusable, match="skip-last"):
         workbook.read(make(tmp_path / "book", {"a": [HEADER], "b": [HEADER]}))
+    with pytest.raises(Unusable, match="3 sheets, and the last 5"):
+        workbook.read(make(tmp_path / "more", {name: [HEADER] for name in "abc"}), layout=Layout(skip_last=5))
+
+
+def test_a_plain_list_of_names_and_files_is_read_by_its_first_row(make, tmp_path: Path) -> None:
+    touch(tmp_path, "陳_1.wav", "d/b.mp3", "c.m4a")
+    rows = [["備註", "姓名", "檔名"], ["", "陳怡君", "陳_1.wav"], ["", "林志明", "b.mp3"], ["", "林志明", "c"]]
+    manifest = workbook.read(make(tmp_path / "book", {"d": rows, "e": [["合計", 3]], "f": [["x"]], "g": [["y"]]}))
+    assert [(one.speaker, one.path) for one in manifest.entries] == [
+        ("陳怡君", str(tmp_path / "陳_1.wav")),
+        ("林志明", str(tmp_path / "d/b.mp3")),
+        ("林志明", str(tmp_path / "c.m4a")),
+    ]
+    unread = {f"sheet {name!r}": Reason.MISPLACED for name in "efg"}
+    assert reasons(manifest) == {"sheet 'd', row 1": Reason.HEADER, **unread}
+    assert manifest.skipped[0].message.endswith("the people are in the column '姓名', the recordings in '檔名'")
+
+
+def test_of_several_columns_the_one_is_taken_that_messages_advise(make, tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    rows = [["name", "speaker", "file", "recording"], ["x", "Ann", "a.wav", "7"]]
+    assert workbook.read(make(tmp_path / "book", {"d": rows})).speakers == ("Ann",)
+    with pytest.raises(Unusable, match="'speaker' and 'file'"):
+        workbook.read(make(tmp_path / "unclear", {"d": [["name", "person", "file"], ["x", "Ann", "a.wav"]]}))
+
+
+def test_the_first_row_of_a_plain_list_is_nobody_whatever_lies_beside_it(make, tmp_path: Path) -> None:
+    touch(tmp_path, "Recording.m4a", "a.wav")
+    manifest = workbook.read(make(tmp_path / "book", {"d": [["Name", "Recording"], ["Ann", "a.wav"]]}))
+    assert manifest.speakers == ("Ann",)
+
+
+def test_a_workbook_whose_recordings_lie_as_a_conferences_do_is_one(make, tmp_path: Path) -> None:
+    """Its other columns may well be called as those of a list: who wrote the minutes, what a recorder called a file."""
+    touch(tmp_path, "d/wav/0001.wav", "old.wav", "poster.wav")
+    day = [["編號", "員工", "檔案", "", "", "與會者"], ["0001", "Minutes", "old.wav", "", "", "Ann"]]
+    listed = [["姓名", "檔案"], ["Bob", "poster.wav"]]
+    manifest = workbook.read(make(tmp_path / "book", {"d": day, "e": listed, "f": [["y"]]}))
+    assert [(one.speaker, one.path) for one in manifest.entries] == [("Ann", str(tmp_path / "d/wav/0001.wav"))]
+    day[0][0], day[0][5] = "錄音", "姓名"
+    away = workbook.read(make(tmp_path / "away", {"d": day, "e": listed, "f": [["y"]]}), root="s3://bucket")
+    assert [(one.speaker, one.path) for one in away.entries] == [("Ann", "s3://bucket/d/wav/0001.wav")]
+
+
+def test_only_the_seconds_that_a_plain_list_names_are_enrolled(make, tmp_path: Path) -> None:
+    touch(tmp_path, "meeting.wav")
+    rows = [
+        ["姓名", "檔案", "開始", "結束"],
+        ["Ann", "meeting.wav", 0, 4.5],
+        ["Bob", "meeting.wav", "4,5", 9],
+        ["Eve", "meeting.wav", "0:09", "0:12"],
+    ]
+    manifest = workbook.read(make(tmp_path / "book", {"d": rows}))
+    assert [(one.speaker, one.start, one.end) for one in manifest.entries] == [("Ann", 0, 4.5), ("Bob", 4.5, 9)]
+    assert manifest.skipped[0].message.endswith("only the seconds that 開始, 結束 say")
+    assert reasons(manifest)["sheet 'd', row 4"] is Reason.BAD_ROW
+    rows = [["姓名", "檔案", "開始", "開始時間"], ["Ann", "meeting.wav", 3, 4]]
+    with pytest.raises(Unusable):
+        workbook.read(make(tmp_path / "unclear", {"d": rows}))
+    (tmp_path / "unclear.csv").write_text("姓名,檔案,開始,開始時間\nAnn,meeting.wav,3,4\n")
+    with pytest.raises(Unusable, match="several columns for the start"):
+        table.read(tmp_path / "unclear.csv")
+
+
+def test_a_recording_that_may_be_either_of_two_is_nobodys(make, tmp_path: Path) -> None:
+    touch(tmp_path, "1.wav", "d/1.wav", "d/2.wav", "d/2.mp3")
+    rows = [["name", "file"], ["Ann", "1.wav"], ["Bob", "2"]]
+    manifest = workbook.read(make(tmp_path / "book", {"d": rows}))
+    assert [(one.speaker, one.path) for one in manifest.entries] == [("Bob", str(tmp_path / "d/2.wav"))]
+    assert reasons(manifest)["sheet 'd', row 2"] is Reason.BAD_ROW
+
+
+def test_a_sheet_that_is_to_be_skipped_is_skipped_as_its_tab_is_written(make, tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    rows = [["name", "file"], ["Ann", "a.wav"]]
+    book = make(tmp_path / "book", {"１月": rows, "2": rows})
+    (entry,) = workbook.read(book, layout=Layout(skip_sheets=("１月",))).entries
+    assert entry.row == "sheet '2', row 2"
+
+
+def test_a_conference_workbook_stays_one_whatever_its_columns_are_called(make, tmp_path: Path) -> None:
+    touch(tmp_path, "d/wav/a.wav", "d/wav/b.wav")
+    day = [["錄音", "檔案", "b", "c", "d", "姓名"], row("a", "Ann"), row("b", "Bob")]
+    manifest = workbook.read(make(tmp_path / "book", {"d": day, **REST}))
+    assert [one.speaker for one in manifest.entries] == ["Ann", "Bob"]
 
 
 def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
@@ -217,7 +302,7 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = xlsx(tmp_path / "book", {"d": [HEADER, *(row("a", "b") for _ in range(100))], **REST})
-    monkeypatch.setattr(workbook, "MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(parts, "MAX_UNPACKED_BYTES", 1000)
     with pytest.raises(TooLarge):
         workbook.read(book)
 
@@ -286,6 +371,86 @@ def test_a_table_of_unclear_encoding_is_refused_until_it_is_given(tmp_path: Path
     assert sources.read(str(tmp_path / "t.csv"), Options.from_dict({"encoding": "big5"})).speakers == ("陳",)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32", "utf-8"])
+@pytest.mark.parametrize("first", ["", "sep=;\r\n", '"sep=;"\n', "SEP=;\r"])
+def test_a_table_as_excel_saves_it_in_its_dialects(tmp_path: Path, encoding: str, first: str) -> None:
+    text = first + "speaker;path;start;end\r\nAlice;a.wav;0,5;5,5\r\n林一;b.wav;0;6\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    manifest = sources.read(str(tmp_path / "t.csv"))
+    assert [(one.speaker, one.start, one.end) for one in manifest.entries] == [("Alice", 0.5, 5.5), ("林一", 0, 6)]
+    assert manifest.skipped == ()
+
+
+def test_a_decimal_comma_in_a_table_with_commas_is_a_bad_row_and_not_another_time(tmp_path: Path) -> None:
+    rows = ["Ann,a.wav,0,5,5,5", 'Ann,a.wav,"0,5","5,5"', "Ann,a.wav,1_0,20"]
+    (tmp_path / "t.csv").write_text("\n".join(["speaker,path,start,end", *rows]))
+    manifest = table.read(tmp_path / "t.csv")
+    assert manifest.entries == ()
+    assert manifest.speakers == ("Ann",), "who comes out empty"
+    assert [one.message for one in manifest.skipped] == [
+        "6 cells, but 4 in the header: quote what holds a separator",
+        "not a time in seconds: 0,5",
+        "not a time in seconds: 1_0",
+    ]
+
+
+def test_quotes_that_do_not_match_are_refused_in_our_words_instead_of_swallowing_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('speaker,path\nAnn,a.wav\n"Bob,b.wav\nEve,c.wav\n')
+    with pytest.raises(Unusable, match=r"t\.csv, line 3: the quotes .* do not match; mend it"):
+        table.read(tmp_path / "t.csv")
+
+
+def test_a_cell_of_several_lines_is_one_cell_and_later_rows_keep_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('speaker,note,path\nAnn,"one\ntwo",a.wav\nBob,,\n')
+    manifest = table.read(tmp_path / "t.csv")
+    assert [one.speaker for one in manifest.entries] == ["Ann"]
+    assert list(reasons(manifest)) == ["line 4"]
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("speaker,path,Speaker\nAnn,a.wav,Bob\n")
+    with pytest.raises(Unusable, match="several columns 'speaker'"):
+        table.read(tmp_path / "t.csv")
+
+
+def test_backslashes_in_paths_are_understood_and_drives_of_windows_are_named(tmp_path: Path) -> None:
+    paths = [r"Ann,D1\wav\a.wav", r"Ann,.\b.wav", r"Bob,C:\wav\c.wav", r"Bob,\\nas\c.wav"]
+    (tmp_path / "t.csv").write_text("\n".join(["speaker,path", *paths]))
+    manifest = table.read(tmp_path / "t.csv")
+    assert [one.path for one in manifest.entries] == [f"{tmp_path}/D1/wav/a.wav", f"{tmp_path}/b.wav"]
+    assert set(reasons(manifest).values()) == {Reason.MISSING}
+    assert manifest.speakers == ("Ann", "Bob")
+    (tmp_path / "d.json").write_text(json.dumps({"Ann": [r"D1\wav\a.wav", r"C:\c.wav"]}))
+    manifest = sources.read(str(tmp_path / "d.json"))
+    assert [one.path for one in manifest.entries] == [f"{tmp_path}/D1/wav/a.wav"]
+    assert "write it relative" in manifest.skipped[0].message
+
+
+def test_a_speaker_who_stands_twice_in_a_dictionary_has_both_lists(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"Ann": ["a.wav"], "Bob": ["b.wav"], "Ann": ["c.wav"]}')
+    manifest = sources.read(str(tmp_path / "d.json"))
+    found = [(one.speaker, Path(one.path).name) for one in manifest.entries]
+    assert found == [("Ann", "a.wav"), ("Bob", "b.wav"), ("Ann", "c.wav")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, '{"Ann": [' + "[]," * 300_000 + "1]}"],
+    ids=["lists in lists", "objects in objects", "empty lists"],
+)
+def test_a_dictionary_that_is_a_bomb_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "d.json").write_text(text)
+    with pytest.raises((Unusable, TooLarge)):
+        sources.read(str(tmp_path / "d.json"))
+
+
+def test_a_dictionary_in_utf_16_or_gb_18030_is_read(tmp_path: Path) -> None:
+    text = json.dumps({"王伟": ["录音.wav"], "李娜": []}, ensure_ascii=False)
+    for encoding in ("utf-16", "gb18030"):
+        (tmp_path / "d.json").write_bytes(text.encode(encoding))
+        assert sources.read(str(tmp_path / "d.json")).speakers == ("王伟", "李娜")
+
+
 def test_a_failed_formula_in_a_table_is_no_speaker(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("speaker,path\n#N/A,a.wav\nAnn,b.wav\nAnn,#REF!\n")
     manifest = table.read(tmp_path / "t.csv")
@@ -294,8 +459,8 @@ def test_a_failed_formula_in_a_table_is_no_speaker(tmp_path: Path) -> None:
 
 
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("name,file\nAnn,a.wav\n")
-    with pytest.raises(Unusable, match="no column 'speaker'"):
+    (tmp_path / "t.csv").write_text("title,file\nAnn,a.wav\n")
+    with pytest.raises(Unusable, match=r"no column 'speaker' .*title, file"):
         sources.read(str(tmp_path / "t.csv"))
 
 
@@ -322,9 +487,9 @@ def test_an_rttm_file_beside_a_recording_gives_its_parts_to_their_speakers(tmp_p
 def test_an_rttm_file_that_is_of_another_recording_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "meeting.wav", "Eve/e.wav")
     (tmp_path / "meeting.rttm").write_text("SPEAKER meeting-2020 1 0.5 2.25 <NA> <NA> Ann <NA> <NA>\n")
-    (told,) = folder.scan(tmp_path).skipped
-    assert (told.row, told.reason) == ("meeting.rttm", Reason.BAD_ROW)
-    assert "no SPEAKER line is of 'meeting'; there is meeting-2020" in told.message
+    (outcome,) = folder.scan(tmp_path).skipped
+    assert (outcome.row, outcome.reason) == ("meeting.rttm", Reason.BAD_ROW)
+    assert "no SPEAKER line is of 'meeting'; there is meeting-2020" in outcome.message
 
 
 def test_a_folder_behind_a_url_is_read_like_a_local_one() -> None:
@@ -384,3 +549,25 @@ def test_unknown_kinds_and_options_are_told(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="no encoding 'klingon'"):
         Options.from_dict({"encoding": "klingon"})
     assert Options.from_dict({"skip_sheets": ["a"], "root": None}).skip_sheets == ("a",)
+
+
+def test_a_table_with_the_words_that_people_write_is_read(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_bytes("姓名;檔案名稱;開始時間;備註\n陳怡君;a.wav;0,5;好\n".encode("cp950"))
+    manifest = table.read(tmp_path / "people.csv")
+    (entry,) = manifest.entries
+    assert (entry.speaker, entry.path, entry.start) == ("陳怡君", str(tmp_path / "a.wav"), 0.5)
+    assert reasons(manifest) == {"line 1": Reason.HEADER}
+    assert "'姓名', the recordings in '檔案名稱', and of these only" in manifest.skipped[0].message
+    (tmp_path / "two.csv").write_text("Name,Person,File\nAnn,Bob,a.wav\n")
+    with pytest.raises(Unusable, match=r"no column 'speaker' .*its header is name, person, file"):
+        table.read(tmp_path / "two.csv")
+
+
+def test_names_of_recordings_are_no_people(tmp_path: Path) -> None:
+    """`name` may be what a recording is called: then it is no list of people."""
+    (tmp_path / "files.csv").write_text("name,path,bytes\n1.wav,Ann/1.wav,9\n")
+    with pytest.raises(Unusable, match="has recordings in the column 'name'"):
+        table.read(tmp_path / "files.csv")
+    (tmp_path / "moods.csv").write_text("file,label\nAnn/1.wav,happy\n")
+    with pytest.raises(Unusable, match="no column 'speaker'"):
+        table.read(tmp_path / "moods.csv")

@@ -9,6 +9,7 @@ import soundfile
 from enrollment.folder import scan
 from enrollment.manifest import Entry, Manifest
 from speaker_tasks.launcher.demo import leave_one_out
+from speaker_tasks.launcher.demo_meeting import drawn, enrolled
 
 MEGABYTES_2 = 2_000_000
 
@@ -44,3 +45,13 @@ def test_the_clips_are_short_mono_16_khz_and_small(demo_speakers: Path) -> None:
         assert 3 <= info.duration <= 6
     everything = [path for path in demo_speakers.parent.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in everything) < MEGABYTES_2
+
+
+def test_a_lane_has_a_block_where_somebody_speaks_for_most_of_it() -> None:
+    assert drawn([(0.0, 2.0), (5.0, 6.0), (9.5, 10.0)], 10.0, width=5) == "█·█··"
+
+
+def test_what_is_enrolled_for_the_meeting_is_not_heard_in_it() -> None:
+    manifest = enrolled()
+    assert "Carol" not in manifest.speakers
+    assert {entry.path[-5:] for entry in manifest.entries} == {"1.ogg", "2.ogg"}

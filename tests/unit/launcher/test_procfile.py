@@ -1,4 +1,4 @@
-"""The processes that `make up` and `make demo` start, and what they are told."""
+"""The processes that `make up` and `make demo` start, and their arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speaker_tasks.errors import Conflict, NotFound
+from speaker_tasks.errors import Conflict
 from speaker_tasks.launcher.procfile import environment, flower_url, read_procfile, web_url
 from speaker_tasks.launcher.readiness import require_free_port
 from speaker_tasks.settings import Settings
@@ -17,9 +17,8 @@ def test_web_worker_and_flower_are_started() -> None:
     assert list(read_procfile()) == ["web", "worker", "flower"]
 
 
-def test_outside_a_checkout_one_line_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="run from a checkout"):
-        read_procfile(tmp_path / "Procfile")
+def test_an_installed_package_runs_what_the_checkouts_procfile_names(tmp_path: Path) -> None:
+    assert read_procfile(tmp_path / "Procfile") == read_procfile()
 
 
 def test_the_children_read_back_the_settings_of_the_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,6 +44,8 @@ def test_a_port_that_another_program_has_is_named_with_the_setting_to_change() -
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(Conflict, match=f"port {port} is taken by another program; set SPEAKER_PORT"):
+        with pytest.raises(
+            Conflict, match=f"port {port} is taken by another program; .*SPEAKER_PORT={port + 1} make up"
+        ):
             require_free_port("127.0.0.1", port, "SPEAKER_PORT")
     require_free_port("127.0.0.1", port, "SPEAKER_PORT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from io import BytesIO
 
 import pytest
@@ -21,6 +22,28 @@ def app() -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+def test_the_address_alone_leads_to_the_docs(client: FlaskClient) -> None:
+    answer = client.get("/", headers={"Host": "127.0.0.1:6001"})
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/docs", "relative: no foreign Host can turn it elsewhere"
+    assert client.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs//", "/v1//banks", "///elsewhere.example/.."])
+def test_no_redirect_follows_a_foreign_host(client: FlaskClient, path: str) -> None:
+    answer = client.get(path, headers={"Host": "localhost"})
+    assert (answer.status_code, answer.headers.get("Location")) == (404, None)
+
+
+def test_a_disk_that_fills_while_a_form_is_read_is_named(app: Flask, client: FlaskClient) -> None:
+    def full() -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    app.add_url_rule("/full", view_func=full)
+    answer = client.get("/full", headers={"Host": "localhost"})
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (507, "insufficient_storage")
 
 
 def test_health_needs_nothing(client: FlaskClient) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
+import psutil
 import pytest
 from flask import Flask, request
 
 from speaker_tasks.errors import Malformed, NotFinite, SpeakerTasksError, TooLarge, Unusable
-from speaker_tasks.payloads import Audio, Encoding
-from web.body import json_object, speaker_samples
+from speaker_tasks.jobs.audio import Audio, Encoding
+from web.http.body import json_object, speaker_samples
+from web.v1.recordings import recordings
 
 
 def parse(data: bytes, max_seconds: float = 1.0) -> Audio:
@@ -89,9 +92,62 @@ def test_a_second_is_the_limit_and_a_sample_more_is_too_long() -> None:
 
 
 def test_much_too_long_is_told_before_it_is_parsed() -> None:
-    with pytest.raises(TooLarge, match="600 s"):
+    with pytest.raises(TooLarge, match=r"600 s; at most .*\(SPEAKER_MAX_AUDIO_SECONDS\)"):
         parse(b'{"speaker": [' + b"," * (600 * 16_000 - 1) + b"this is not even JSON")
 
 
 def test_names_are_taken_as_they_are() -> None:
     assert json_object('{"label": ["张三", "\\u674e"]}'.encode()) == {"label": ["张三", "李"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"samples": [' + b"[]," * 1_000_000 + b"1]}", Malformed),
+        (b"{" * 100_000, Malformed),
+        (b'{"samples": [' + b"0," * 9_000_000 + b"1]}", TooLarge),
+    ],
+    ids=["empty lists", "objects", "numbers"],
+)
+def test_a_body_of_too_many_lists_or_numbers_is_refused_before_it_is_parsed(
+    body: bytes, error: type[SpeakerTasksError]
+) -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with pytest.raises(error, match="the body holds about"):
+        json_object(body)
+    assert process.memory_info().rss - before < 20e6
+
+
+def asked(part: dict[str, object]) -> Audio:
+    with Flask("test").test_request_context("/v1/embed", method="POST", json=part):
+        (found,) = recordings(request, ("audio",), 60.0)
+    assert isinstance(found, Audio)
+    return found
+
+
+@pytest.mark.parametrize("size", [100, 101, 102])
+def test_base64_is_taken_as_programs_write_it(size: int) -> None:
+    sound = bytes(range(150, 250)) + b"\xff\xfe"[: size - 100]
+    plain = base64.b64encode(sound).decode()
+    for text in (
+        plain,
+        base64.encodebytes(sound).decode(),
+        "\r\n".join(plain[at : at + 20] for at in range(0, len(plain), 20)) + "\n",
+        base64.urlsafe_b64encode(sound).decode().rstrip("="),
+        f"data:audio/ogg;base64,{plain}",
+    ):
+        assert asked({"audio": text}).pack() == Audio.of_file(sound).pack()
+
+
+@pytest.mark.parametrize("text", ["a", "????", "AAAA AAAA A", "é"])
+def test_what_is_no_base64_is_told(text: str) -> None:
+    with pytest.raises(Malformed, match="not base64"):
+        asked({"audio": text})
+
+
+def test_a_rate_of_16000_point_0_is_16000() -> None:
+    assert asked({"samples": [0.5] * 16, "rate": 16000.0}).rate == 16000
+    for rate in (16000.5, float("1e300"), True, "16000"):
+        with pytest.raises(Malformed, match="whole number"):
+            asked({"samples": [0.5] * 16, "rate": rate})

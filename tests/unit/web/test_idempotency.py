@@ -12,8 +12,8 @@ from redis import Redis
 
 from speaker_tasks.errors import Gone
 from speaker_tasks.jobs import JobRecord, JobStore, new_id
-from web import idempotency
-from web.idempotency import HEADER, Idempotency
+from web.http import idempotency
+from web.http.idempotency import HEADER, Idempotency
 
 
 class Maker:

@@ -1,0 +1,157 @@
+"""A recording of any length, read once: the segmentation of its windows, and the voice of each local speaker in them.
+
+Each window adds 8 kB of probabilities and about two vectors to memory, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+
+from speaker_tasks.diarization.clustering import Voices
+from speaker_tasks.diarization.segmentation import STEP_SECONDS, Segmented, Segmenter
+from speaker_tasks.diarization.voices import Piece, pieces_of
+from speaker_tasks.embedding.audio import SAMPLE_RATE
+from speaker_tasks.embedding.embedder import pool
+from speaker_tasks.errors import UnusableAudio
+
+AHEAD = 3
+"""Batches of windows whose voices may wait for the network while the next are segmented."""
+
+NOTHING = np.zeros(0, np.float32)
+
+Spectrograms = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+Submit = Callable[[Sequence[np.ndarray]], "Future[np.ndarray]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What is kept of a recording."""
+
+    seconds: float
+    probabilities: tuple[np.ndarray, ...]
+    """Of each window, (FRAMES, classes) float16."""
+    voices: Voices
+
+
+class Listener:
+    """Hears recordings with a segmentation network and the embedding network of whoever made it."""
+
+    def __init__(self, segmenter: Segmenter, spectrograms: Spectrograms, submit: Submit) -> None:
+        """`submit` takes spectrograms `(bins, T)` and gives the future of their vectors `(N, D)`."""
+        self._segmenter, self._spectrograms, self._submit = segmenter, spectrograms, submit
+
+    def hear(self, blocks: Iterable[np.ndarray], moved: Callable[[float], None] = lambda seconds: None) -> Heard:
+        """Hear blocks of samples at 16 kHz to their end.
+
+        `moved` is called several times a second with the seconds that were heard; what it raises ends the hearing.
+        """
+        counter, kept = _Counter(blocks), _Kept()
+        with _dropped(kept.waiting):
+            for windows in self._segmenter.over(counter):
+                self._take(windows, kept)
+                kept.collect(AHEAD)
+                moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
+            while kept.waiting:
+                kept.collect(len(kept.waiting) - 1)
+                moved(counter.seconds)
+        return Heard(counter.seconds, tuple(kept.probabilities), _voices(kept.rows, kept.vectors))
+
+    def _take(self, windows: Sequence[Segmented], kept: _Kept) -> None:
+        """Keep what the windows hold, and hand their voices to the network."""
+        batch = _Batch([], [])
+        for window in windows:
+            kept.probabilities.append(window.probabilities.astype(np.float16))
+            for piece in pieces_of(window):
+                try:
+                    parts = list(self._spectrograms([piece.samples]))
+                except UnusableAudio:  # digital silence that the network took for speech
+                    continue
+                batch.spectrograms += parts
+                batch.counts.append(len(parts))
+                kept.rows.append((len(kept.probabilities) - 1, replace(piece, samples=NOTHING)))
+        if batch.spectrograms:
+            batch.future = self._submit(batch.spectrograms)
+            kept.waiting.append(batch)
+
+
+@dataclass
+class _Kept:
+    """What is kept of the windows so far."""
+
+    probabilities: list[np.ndarray] = field(default_factory=list)
+    rows: list[tuple[int, Piece]] = field(default_factory=list)
+    """The window of each piece, and the piece without its samples."""
+    vectors: list[np.ndarray] = field(default_factory=list)
+    waiting: deque[_Batch] = field(default_factory=deque)
+
+    def collect(self, most: int) -> None:
+        """Wait for the network until `most` batches wait."""
+        while len(self.waiting) > most:
+            self.vectors += self.waiting.popleft().vectors()
+
+
+class _Counter:
+    """The blocks as they are, and how many seconds they were."""
+
+    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
+        self._blocks, self._samples = blocks, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self._samples += len(block)
+            yield block
+
+    @property
+    def seconds(self) -> float:
+        return self._samples / SAMPLE_RATE
+
+
+@contextmanager
+def _dropped(waiting: deque[_Batch]) -> Iterator[None]:
+    """Cancel what the network has not begun if the block ends with an error."""
+    try:
+        yield
+    except BaseException:
+        for batch in waiting:
+            if batch.future is not None:
+                batch.future.cancel()
+        raise
+
+
+@dataclass
+class _Batch:
+    """The voices of a few windows on their way through the network."""
+
+    spectrograms: list[np.ndarray]
+    counts: list[int]
+    """How many of them each voice has."""
+    future: Future[np.ndarray] | None = None
+
+    def vectors(self) -> list[np.ndarray]:
+        """The vector of each voice, when the network has given them."""
+        if self.future is None:
+            return []
+        unpooled = self.future.result()
+        return [pool(part) for part in np.split(unpooled, np.cumsum(self.counts)[:-1])]
+
+
+def _voices(rows: Sequence[tuple[int, Piece]], vectors: Sequence[np.ndarray]) -> Voices:
+    return Voices(
+        np.array([number for number, _ in rows], int),
+        np.array([piece.speaker for _, piece in rows], int),
+        np.array([piece.clean_seconds for _, piece in rows], np.float32),
+        np.stack(vectors) if vectors else np.zeros((0, 1), np.float32),
+        tuple(piece.frames for _, piece in rows),
+    )
+
+
+def decoded_first(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same blocks, the first of them decoded now, so that an unreadable recording fails at once."""
+    return chain([next(blocks)], blocks)

@@ -1,0 +1,1 @@
+"""Vectors in, decision out: cohort, calibration, thresholds, decision, and how well it all does."""
