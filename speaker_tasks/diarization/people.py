@@ -61,7 +61,7 @@ def people_of(heard: Heard, plda: Plda | None, options: Options | None = None) -
     together = speaks.T.astype(np.float32) @ speaks.astype(np.float32) * FRAME_SECONDS
     alone = speaks & (speaks.sum(axis=1, keepdims=True) == 1)
     clean = alone.sum(axis=0) * FRAME_SECONDS
-    middle = _middles(voices, labels, activity.shape[1]) if turns else np.zeros((0, 1), np.float32)
+    middle = middles(voices, labels, activity.shape[1]) if turns else np.zeros((0, 1), np.float32)
     return People(
         tuple(turns),
         tuple(exclusive(turns, activity)),
@@ -94,12 +94,12 @@ def _frames(turns: list[Span], shape: tuple[int, ...]) -> np.ndarray:
     return speaks
 
 
-def _middles(voices: Voices, labels: np.ndarray, count: int) -> np.ndarray:
+def middles(voices: Voices, labels: np.ndarray, count: int) -> np.ndarray:
     """The unit vector of each cluster, (S, D), from its longer voices."""
     weights = np.where(voices.clean >= VOICE_SECONDS, voices.clean, voices.clean * 1e-3)
     mine = labels >= 0
-    middles = centroids(voices.vectors[mine], weights[mine], labels[mine])
-    return np.concatenate([middles, np.zeros((count - len(middles), middles.shape[1]), np.float32)])
+    found = centroids(voices.vectors[mine], weights[mine], labels[mine])
+    return np.concatenate([found, np.zeros((count - len(found), found.shape[1]), np.float32)])
 
 
 def _score(turn: Span, heard: Heard, labels: np.ndarray, middle: np.ndarray) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -58,15 +59,14 @@ def activity_of(probabilities: Sequence[np.ndarray], voices: Voices, labels: np.
     `probabilities` are of all windows, `(FRAMES, classes)` each; `labels` (N,) say to which cluster each voice belongs.
     """
     count = max(int(labels.max(initial=-1)) + 1, 1)
-    trust = np.hanning(FRAMES + 2)[1:-1].astype(np.float32) * (1 - EDGE_TRUST) + EDGE_TRUST
     total = frame_of_window(max(0, len(probabilities) - 1)) + FRAMES
     activity, weights = np.zeros((total, count), np.float32), np.zeros((total, 1), np.float32)
     for number in range(len(probabilities)):
-        weights[frame_of_window(number) : frame_of_window(number) + FRAMES, 0] += trust
+        weights[frame_of_window(number) : frame_of_window(number) + FRAMES] += trust()
     softs: dict[int, np.ndarray] = {}
     for number, speaker, frames, owners in _owners(voices, labels):
         if number not in softs:
-            softs = {number: soft_activity(probabilities[number].astype(np.float32)) * trust[:, None]}
+            softs = {number: soft_activity(probabilities[number].astype(np.float32)) * trust()}
         first = frame_of_window(number)
         for owner in np.unique(owners):
             mine = owners == owner
@@ -91,6 +91,13 @@ def _distance(stretches: np.ndarray, frames: np.ndarray) -> np.ndarray:
     outside = np.maximum(stretches[:, :1] - frames, frames - stretches[:, 1:] + 1)
     distance: np.ndarray = np.maximum(outside, 0).min(axis=0)
     return distance
+
+
+@cache
+def trust() -> np.ndarray:
+    """How much a window's frames count where windows overlap, (FRAMES, 1) float32."""
+    weights: np.ndarray = np.hanning(FRAMES + 2)[1:-1, None] * (1 - EDGE_TRUST) + EDGE_TRUST
+    return weights.astype(np.float32)
 
 
 def frame_of_window(number: int) -> int:

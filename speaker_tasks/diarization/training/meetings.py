@@ -41,12 +41,12 @@ class Sounds:
     """(T,) float32."""
 
     @classmethod
-    def read(cls, speech: Path, noise: Path) -> Sounds:
-        """Those of the training speakers who are not set aside for development."""
+    def read(cls, speech: Path, noise: Path, *, development: bool = False) -> Sounds:
+        """Those of the training speakers who are not set aside for development, or of those who are."""
         clips = read_manifest(speech, "train")
         aside, by_speaker = development_speakers(clips), defaultdict(list)
         for clip in clips:
-            if clip.speaker not in aside:
+            if (clip.speaker in aside) == development:
                 by_speaker[clip.speaker].append(clip)
         voices = {
             speaker: np.concatenate([_levelled(_samples(clip.path)) for clip in recordings])
@@ -59,7 +59,12 @@ class Sounds:
 def meeting(random: np.random.Generator, sounds: Sounds, speakers: int, seconds: float) -> tuple[np.ndarray, Turns]:
     """The sound (T,) float32 of a made-up meeting, and its turns."""
     turns = conversation(random, speakers, seconds)
-    length = round(seconds * SAMPLE_RATE)
+    return filled(random, sounds, turns, seconds), turns
+
+
+def filled(random: np.random.Generator, sounds: Sounds, turns: Turns, seconds: float) -> np.ndarray:
+    """Turns filled with voices in a room: (T,) float32."""
+    length, speakers = round(seconds * SAMPLE_RATE), max((number for _, _, number in turns), default=-1) + 1
     mix, room, phone = np.zeros(length, np.float32), synthetic_room(random), random.random() < 0.1
     for number, name in enumerate(random.choice(sorted(sounds.voices), speakers, replace=False)):
         track = _track(random, sounds.voices[name], [turn for turn in turns if turn[2] == number], length)
@@ -68,7 +73,7 @@ def meeting(random: np.random.Generator, sounds: Sounds, speakers: int, seconds:
         if phone and random.random() < 0.5:
             track = telephone(track, random)
         mix += track * np.float32(10 ** (random.uniform(-7, 4) / 20))
-    return _noisy(random, mix, sounds.noises), turns
+    return _noisy(random, mix, sounds.noises)
 
 
 def nothing(random: np.random.Generator, noises: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,7 @@ def conversation(random: np.random.Generator, speakers: int, seconds: float, man
         start = float(random.uniform(0, seconds - length))
         two = random.choice(speakers, 2, replace=False)
         turns += _floor(random, two, np.array([0.5, 0.5]), start, start + length, manner=manner)
-    return _merged(turns)
+    return merged(turns)
 
 
 def _floor(
@@ -112,7 +112,7 @@ def _replies(
         yield at, at + float(np.clip(random.lognormal(np.log(0.5), 0.6), SHORTEST, 4.0)), int(random.choice(others))
 
 
-def _merged(turns: Turns) -> Turns:
+def merged(turns: Turns) -> Turns:
     """Without overlap of anybody with themselves."""
     merged: Turns = []
     for start, end, speaker in sorted(turns, key=lambda turn: (turn[2], turn[0])):

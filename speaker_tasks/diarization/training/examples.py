@@ -1,0 +1,95 @@
+"""What the network of `diarization/target.py` is trained on: made-up meetings after the first look.
+
+A meeting goes through segmentation, embedding and clustering as in use, mistakes included. Each cluster is one person
+who is looked for; the truth is when the speaker speaks whose cluster it is, and for a cluster that is nobody's, never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from speaker_tasks.diarization.clustering import Voices, cluster
+from speaker_tasks.diarization.listening import Heard, Listener
+from speaker_tasks.diarization.people import middles
+from speaker_tasks.diarization.plda import Plda
+from speaker_tasks.diarization.target import FIRST_SECOND, STEP_SECONDS, sound_of, to_steps
+from speaker_tasks.diarization.training.turntaking import Turns
+from speaker_tasks.diarization.turns import activity_of
+from speaker_tasks.embedding.audio import SAMPLE_RATE
+
+BLOCK = 10 * SAMPLE_RATE
+FINE = 4
+"""Points of a step at which it is looked whether somebody speaks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One meeting with S clusters, in N steps."""
+
+    frames: np.ndarray
+    """(N, CHANNELS) float16."""
+    sound: np.ndarray
+    """(N, 3) float16."""
+    activity: np.ndarray
+    """(N, S) float16: the first look's probabilities."""
+    voices: np.ndarray
+    """(S, D) float32 unit vectors."""
+    truth: np.ndarray
+    """(N, S) float16: the part of the step in which the cluster's speaker speaks."""
+
+
+def example(
+    samples: np.ndarray,
+    turns: Turns,
+    listener: Listener,
+    trunk: Callable[[np.ndarray], np.ndarray],
+    plda: Plda | None,
+) -> Example | None:
+    """Hear a meeting; None where nobody was found."""
+    heard = listener.hear(_blocks(samples))
+    if not len(heard.voices):
+        return None
+    frames = np.concatenate([trunk(samples[first : first + BLOCK]) for first in range(0, len(samples), BLOCK)])
+    return _example(heard, heard.voices, frames, turns, plda)
+
+
+def _example(heard: Heard, voices: Voices, frames: np.ndarray, turns: Turns, plda: Plda | None) -> Example:
+    labels = cluster(voices, plda)
+    activity = to_steps(activity_of(heard.probabilities, voices, labels), len(frames))
+    spoken = _spoken(turns, len(frames))
+    return Example(
+        frames.astype(np.float16),
+        to_steps(sound_of(heard.probabilities), len(frames)).astype(np.float16),
+        activity.astype(np.float16),
+        middles(voices, labels, activity.shape[1]),
+        _of_clusters(activity, spoken).astype(np.float16),
+    )
+
+
+def _of_clusters(activity: np.ndarray, spoken: np.ndarray) -> np.ndarray:
+    """When the speaker of each cluster speaks, one to one: `(N, S)`."""
+    from scipy.optimize import linear_sum_assignment
+
+    together = activity.T.astype(np.float32) @ spoken
+    truth = np.zeros_like(activity, np.float32)
+    for number, speaker in zip(*linear_sum_assignment(-together), strict=True):
+        if together[number, speaker] >= 0.3 * activity[:, number].sum():
+            truth[:, number] = spoken[:, speaker]
+    return truth
+
+
+def _spoken(turns: Turns, count: int) -> np.ndarray:
+    """The part of each step in which each speaker speaks: `(count, speakers)` float32."""
+    at = FIRST_SECOND + STEP_SECONDS * ((np.arange(count * FINE) + 0.5) / FINE - 0.5)
+    speaks = np.zeros((count * FINE, max(speaker for _, _, speaker in turns) + 1), np.float32)
+    for start, end, speaker in turns:
+        speaks[(at >= start) & (at < end), speaker] = 1
+    return speaks.reshape(count, FINE, -1).mean(axis=1)
+
+
+def _blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(samples), BLOCK):
+        yield samples[first : first + BLOCK]

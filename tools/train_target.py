@@ -1,0 +1,240 @@
+"""Train the network that looks a second time at who speaks, on made-up meetings of training speakers.
+
+    python tools/train_target.py hear --wheel WHEEL --out FOLDER [--meetings 150] [--seed 0] [--development]
+    python tools/train_target.py train FOLDER [FOLDER ...] --out FOLDER [--minutes 40]
+
+`hear` makes meetings and keeps what the trunk and the first look give of them. WHEEL is pyannote.db.odessa.ami's (`diarization/training/turnfiles.py`). Needs torch to train, and
+SPEAKER_SHARED's speech and noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from speaker_tasks.diarization.training.turntaking import Turns, conversation, merged  # noqa: E402
+
+MEETING_SECONDS = 180.0
+WINDOW = 500
+"""Steps of a window: 20 s."""
+PEOPLE = 6
+BATCH = 16
+STRANGER = 0.3
+"""How often somebody is looked for who is not there."""
+
+
+def hear(given: argparse.Namespace) -> None:
+    """Make meetings and keep what is heard of them."""
+    from speaker_tasks.diarization.training.meetings import Sounds
+
+    sounds = Sounds.read(given.shared / "speech", given.shared / "noise", development=given.development)
+    given.out.mkdir(parents=True, exist_ok=True)
+    started = [
+        multiprocessing.get_context("fork").Process(target=hear_some, args=(given, sounds, given.seed + number))
+        for number in range(given.processes)
+    ]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join()
+
+
+def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
+    """One process's meetings."""
+    from speaker_tasks.diarization.listening import Listener
+    from speaker_tasks.diarization.plda import Plda
+    from speaker_tasks.diarization.segmentation import Segmenter
+    from speaker_tasks.diarization.target import Trunk
+    from speaker_tasks.diarization.training.examples import example
+    from speaker_tasks.diarization.training.meetings import filled
+    from speaker_tasks.diarization.training.turnfiles import ami
+    from speaker_tasks.embedding.embedder import Embedder
+    from speaker_tasks.embedding.fbank import kaldi_fbank
+    from speaker_tasks.embedding.graphs import graphs
+    from speaker_tasks.embedding.weights import load
+
+    random = np.random.default_rng(seed)
+    real = ami(given.wheel, development=given.development)
+    embedder = Embedder.load("campplus", threads=1, data_dir=given.data)
+    trunk = Trunk(graphs(load("campplus"), given.data / "compiled")[0], kaldi_fbank, precision=embedder.precision)
+    plda = Plda.load(embedder.model_id)
+    with ThreadPoolExecutor(1) as pool:
+        listener = Listener(
+            Segmenter(threads=1), embedder.spectrograms, lambda rows: pool.submit(embedder.run, list(rows))
+        )
+        for number in range(given.meetings):
+            turns = drawn(random, real)
+            samples = filled(random, sounds, turns, MEETING_SECONDS)
+            heard = example(samples, turns, listener, trunk.steps, plda)
+            if heard is not None:
+                np.savez(given.out / f"{seed:03}-{number:04}.npz", **vars(heard))
+                print(f"{seed}: {number + 1} meetings", flush=True)
+
+
+def drawn(random: np.random.Generator, real: dict[str, Turns]) -> Turns:
+    """Turn-taking of one meeting: half real, some of it two conversations at once, half made up."""
+    from speaker_tasks.diarization.training.turnfiles import excerpt
+
+    if random.random() < 0.5:
+        people = int(random.choice([1, 2, 3, 4, 5], p=[0.05, 0.25, 0.25, 0.25, 0.2]))
+        return conversation(random, people, MEETING_SECONDS)
+    turns = excerpt(random, real, MEETING_SECONDS)
+    if random.random() < 0.25:
+        turns = turns + [
+            (start, end, speaker + 10)
+            for start, end, speaker in excerpt(random, real, MEETING_SECONDS)
+            if random.random() < 0.6
+        ]
+        kept = sorted({speaker for _, _, speaker in turns})
+        random.shuffle(kept)
+        number = {speaker: index for index, speaker in enumerate(kept[:5])}
+        turns = [(start, end, number[speaker]) for start, end, speaker in turns if speaker in number]
+    return merged(turns)
+
+
+def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]], strangers: np.ndarray) -> Any:
+    """Windows of random meetings, people in random order."""
+    import torch
+
+    from speaker_tasks.diarization.target import odds
+
+    frames, sound, said, voices, there, truth = [], [], [], [], [], []
+    for _ in range(BATCH):
+        one = meetings[int(random.integers(len(meetings)))]
+        first = int(random.integers(max(1, len(one["frames"]) - WINDOW + 1)))
+        rows = slice(first, first + WINDOW)
+        who = random.permutation(one["activity"].shape[1])[: PEOPLE - 1]
+        count = len(who)
+        activity, real = np.zeros((PEOPLE, WINDOW), np.float32), np.zeros((PEOPLE, WINDOW), np.float32)
+        activity[:count], real[:count] = one["activity"][rows, who].T, one["truth"][rows, who].T
+        voice = np.zeros((PEOPLE, one["voices"].shape[1]), np.float32)
+        voice[:count] = one["voices"][who]
+        if random.random() < STRANGER:
+            voice[count] = strangers[int(random.integers(len(strangers)))]
+            count += 1
+        frames.append(one["frames"][rows])
+        sound.append(one["sound"][rows])
+        said.append(odds(activity))
+        voices.append(voice)
+        there.append(np.arange(PEOPLE) < count)
+        truth.append(real)
+    made = (np.stack(part).astype(np.float32) for part in (frames, sound, said, voices, there, truth))
+    return [torch.from_numpy(part) for part in made]
+
+
+def loss_of(network: Any, batch: Any) -> Any:
+    """Binary cross-entropy of the second look."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    frames, sound, said, voices, there, truth = batch
+    logits = said + network(network.code(frames), sound, said, voices, there)
+    losses = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=2)
+    return (losses * there).sum() / there.sum(), logits
+
+
+def errors_of(logits: Any, batch: Any) -> tuple[float, float, float]:
+    """Missed and false steps, and steps of speech."""
+    there, truth = batch[4], batch[5] * batch[4][:, :, None]
+    says = (logits > 0).float() * there[:, :, None]
+    return float((truth * (1 - says)).sum()), float(((1 - truth) * says).sum()), float(truth.sum())
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train for so many minutes; weights are written now and then."""
+    import torch
+    from safetensors.torch import save_file
+
+    from speaker_tasks.diarization.training.target_network import Target
+
+    torch.manual_seed(given.seed)
+    torch.set_num_threads(given.threads)
+    random = np.random.default_rng(given.seed)
+    files = sorted(file for folder in given.folders for file in folder.glob("*.npz"))
+    meetings = [dict(np.load(file)) for file in files]
+    held = [dict(np.load(file)) for file in sorted(given.held.glob("*.npz"))]
+    strangers = np.concatenate([one["voices"] for one in meetings])
+    tests = [batch_of(np.random.default_rng(number), held, strangers) for number in range(12)]
+    print(f"{len(meetings)} meetings, {len(held)} held out", flush=True)
+    network = Target()
+    print(f"{sum(one.numel() for one in network.parameters())} weights", flush=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=1e-2)
+    given.out.mkdir(parents=True, exist_ok=True)
+
+    def test() -> str:
+        network.eval()
+        with torch.no_grad():
+            results = [(loss_of(network, batch), batch) for batch in tests]
+            network.train()
+            counted = np.sum([errors_of(logits, batch) for (_, logits), batch in results], axis=0)
+            first = np.sum([errors_of(batch[2], batch) for batch in tests], axis=0)
+        loss = np.mean([float(loss) for (loss, _), _ in results])
+        missed, false, spoken = counted
+        return (
+            f"loss {loss:.4f}, missed {100 * missed / spoken:.2f}, false {100 * false / spoken:.2f} % "
+            f"(first look {100 * first[0] / spoken:.2f}, {100 * first[1] / spoken:.2f})"
+        )
+
+    started, step, losses, kept = time.monotonic(), 0, [], 0
+    print(test(), flush=True)
+    while (gone := time.monotonic() - started) < 60 * given.minutes:
+        share = gone / (60 * given.minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = given.rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * share))
+        loss, _ = loss_of(network, batch_of(random, meetings, strangers))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        step += 1
+        if step % 50 == 0:
+            print(f"{step} steps, {gone:.0f} s: {np.mean(losses[-50:]):.4f}", flush=True)
+        if gone > (kept + 1) * 180:
+            kept += 1
+            print(test(), flush=True)
+            save_file(network.state_dict(), given.out / "last.safetensors")
+    print(test(), flush=True)
+    save_file(network.state_dict(), given.out / "last.safetensors")
+
+
+def main() -> None:
+    """Do what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("hear")
+    one.add_argument("--shared", type=Path, default=os.environ.get("SPEAKER_SHARED"), help="default: SPEAKER_SHARED")
+    one.add_argument("--wheel", type=Path, required=True)
+    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--data", type=Path, default=Path("var"), help="where compiled networks are kept")
+    one.add_argument("--meetings", type=int, default=150, help="of each process")
+    one.add_argument("--processes", type=int, default=2)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--development", action="store_true")
+    one.set_defaults(run=hear)
+    two = commands.add_parser("train")
+    two.add_argument("folders", nargs="+", type=Path)
+    two.add_argument("--held", type=Path, required=True, help="a folder of development meetings")
+    two.add_argument("--out", type=Path, required=True)
+    two.add_argument("--minutes", type=float, default=40.0)
+    two.add_argument("--rate", type=float, default=1e-3)
+    two.add_argument("--threads", type=int, default=2)
+    two.add_argument("--seed", type=int, default=0)
+    two.set_defaults(run=train)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
