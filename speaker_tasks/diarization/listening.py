@@ -16,6 +16,7 @@ import numpy as np
 
 from speaker_tasks.diarization.clustering import Voices
 from speaker_tasks.diarization.segmentation import STEP_SECONDS, Segmented, Segmenter
+from speaker_tasks.diarization.target import BLOCK_SECONDS
 from speaker_tasks.diarization.voices import Piece, pieces_of
 from speaker_tasks.embedding.audio import SAMPLE_RATE
 from speaker_tasks.embedding.embedder import pool
@@ -28,6 +29,11 @@ NOTHING = np.zeros(0, np.float32)
 
 Spectrograms = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
 Submit = Callable[[Sequence[np.ndarray]], "Future[np.ndarray]"]
+Code = Callable[[np.ndarray], np.ndarray]
+
+BLOCK_SAMPLES = BLOCK_SECONDS * SAMPLE_RATE
+LEAST_SAMPLES = SAMPLE_RATE // 10
+"""Of the last block; shorter sound has no codes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +44,29 @@ class Heard:
     probabilities: tuple[np.ndarray, ...]
     """Of each window, (FRAMES, classes) float16."""
     voices: Voices
+    codes: np.ndarray | None = None
+    """(N, CODE) float16, for a second look; see `target`."""
 
 
 class Listener:
     """Hears recordings with a segmentation network and the embedding network of whoever made it."""
 
-    def __init__(self, segmenter: Segmenter, spectrograms: Spectrograms, submit: Submit) -> None:
-        """`submit` takes spectrograms `(bins, T)` and gives the future of their vectors `(N, D)`."""
-        self._segmenter, self._spectrograms, self._submit = segmenter, spectrograms, submit
+    def __init__(
+        self, segmenter: Segmenter, spectrograms: Spectrograms, submit: Submit, code: Code | None = None
+    ) -> None:
+        """`submit` takes spectrograms `(bins, T)` and gives the future of their vectors `(N, D)`.
+
+        `code` takes a block of `target.BLOCK_SECONDS`, the last one perhaps shorter, and gives its codes `(N, CODE)`.
+        """
+        self._segmenter, self._spectrograms, self._submit, self._code = segmenter, spectrograms, submit, code
 
     def hear(self, blocks: Iterable[np.ndarray], moved: Callable[[float], None] = lambda seconds: None) -> Heard:
         """Hear blocks of samples at 16 kHz to their end.
 
         `moved` is called several times a second with the seconds that were heard; what it raises ends the hearing.
         """
-        counter, kept = _Counter(blocks), _Kept()
+        coded = _Coded(blocks, self._code) if self._code is not None else None
+        counter, kept = _Counter(blocks if coded is None else coded), _Kept()
         with _dropped(kept.waiting):
             for windows in self._segmenter.over(counter):
                 self._take(windows, kept)
@@ -61,7 +75,8 @@ class Listener:
             while kept.waiting:
                 kept.collect(len(kept.waiting) - 1)
                 moved(counter.seconds)
-        return Heard(counter.seconds, tuple(kept.probabilities), _voices(kept.rows, kept.vectors))
+        codes = None if coded is None else coded.codes()
+        return Heard(counter.seconds, tuple(kept.probabilities), _voices(kept.rows, kept.vectors), codes)
 
     def _take(self, windows: Sequence[Segmented], kept: _Kept) -> None:
         """Keep what the windows hold, and hand their voices to the network."""
@@ -111,6 +126,29 @@ class _Counter:
     @property
     def seconds(self) -> float:
         return self._samples / SAMPLE_RATE
+
+
+class _Coded:
+    """The blocks as they are, and the codes of what has gone through."""
+
+    def __init__(self, blocks: Iterable[np.ndarray], code: Code) -> None:
+        self._blocks, self._code = blocks, code
+        self._held, self._codes = NOTHING, list[np.ndarray]()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self._held = np.concatenate([self._held, block])
+            while len(self._held) >= BLOCK_SAMPLES:
+                self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
+                self._held = self._held[BLOCK_SAMPLES:]
+            yield block
+
+    def codes(self) -> np.ndarray | None:
+        """Of all of it; None where there is too little sound."""
+        if len(self._held) >= LEAST_SAMPLES:
+            self._codes.append(self._code(self._held))
+            self._held = NOTHING
+        return np.concatenate(self._codes) if self._codes else None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from speaker_tasks.diarization.listening import Heard
 from speaker_tasks.diarization.naming import Voice
 from speaker_tasks.diarization.plda import Plda
 from speaker_tasks.diarization.segmentation import FRAME_SECONDS, STEP_SECONDS, WINDOW_SECONDS, soft_activity
+from speaker_tasks.diarization.target import SecondLook, sound_of
 from speaker_tasks.diarization.turns import Smoothing, Span, activity_of, exclusive, frame_of_window, turns_of
 from speaker_tasks.diarization.voices import samples_of
 from speaker_tasks.embedding.audio import SAMPLE_RATE
@@ -50,11 +51,16 @@ class Options:
     smoothing: Smoothing = field(default_factory=Smoothing)
 
 
-def people_of(heard: Heard, plda: Plda | None, options: Options | None = None) -> People:
-    """Cluster the voices of a recording and give each cluster's turns."""
+def people_of(
+    heard: Heard, plda: Plda | None, options: Options | None = None, second: SecondLook | None = None
+) -> People:
+    """Cluster the voices of a recording and give each cluster's turns, after a second look where there can be one."""
     options, voices = options or Options(), heard.voices
     labels = cluster(voices, plda, options.count, options.clustering)
     activity = activity_of(heard.probabilities, voices, labels)
+    if second is not None and heard.codes is not None and len(voices):
+        found = middles(voices, labels, activity.shape[1])
+        activity = second.look(heard.codes, sound_of(heard.probabilities), activity, found)
     turns = turns_of(activity, heard.seconds, options.smoothing, overlap=options.overlap)
     turns, labels, activity = _renumbered(turns, labels, activity)
     speaks = _frames(turns, activity.shape)

@@ -8,10 +8,11 @@ gave, and at what the others do meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from speaker_tasks.diarization.segmentation import CLASSES, FIRST_SAMPLE, FRAME_SAMPLES, FRAMES
 from speaker_tasks.diarization.turns import frame_of_window, trust
@@ -28,6 +29,24 @@ CHANNELS = 512
 """Of the trunk's frames."""
 SURE = 0.99
 """The first look's probabilities lie between this and its complement."""
+CODE = 96
+"""Channels that the trunk's frames are brought down to, and that voices have."""
+SIZE = 96
+KERNEL = 5
+DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8, 16)
+MIXED_BEHIND = (1, 3, 5, 7)
+"""The blocks behind which people see each other."""
+NORM_EPSILON = 1e-5
+REACH = sum(DILATIONS) * (KERNEL // 2)
+"""Steps to both sides that a step depends on."""
+CHUNK_STEPS = 1500
+"""Steps that are computed at a time: a minute."""
+MOST_PEOPLE = 6
+"""In a chunk: as many as in training."""
+LEAST_LIKELY = 0.05
+SHORT_STEPS = 5
+"""Somebody who by the first look never speaks for so long is not looked for."""
+FOLDER = Path(__file__).parent / "models"
 
 
 def sound_of(probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -73,33 +92,102 @@ def to_frames(steps: np.ndarray, count: int) -> np.ndarray:
     return interpolated
 
 
+def paired(frames: np.ndarray) -> np.ndarray:
+    """The means of two frames each, `(T, channels)` to `(ceil(T / 2), channels)`."""
+    if len(frames) % 2:
+        frames = np.concatenate([frames, frames[-1:]])
+    mean: np.ndarray = frames.reshape(len(frames) // 2, 2, -1).mean(axis=1)
+    return mean
+
+
 def _centres(count: int) -> np.ndarray:
     return (FIRST_SAMPLE + FRAME_SAMPLES * np.arange(count)) / SAMPLE_RATE
 
 
-class Trunk:
-    """The embedding network's trunk for blocks of sound, by OpenVINO; to be called by one thread."""
+class SecondLook:
+    """The network, in numpy: it is small. Made by `load`; may be called by any thread."""
 
-    def __init__(
-        self, graph: Any, front_end: Callable[[np.ndarray], np.ndarray], *, precision: str, threads: int = 1
-    ) -> None:
-        import openvino
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
 
-        self._front_end = front_end
-        options = {"ENABLE_CPU_PINNING": False, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": precision}
-        compiled = openvino.Core().compile_model(graph, "CPU", options | {"INFERENCE_NUM_THREADS": threads})
-        self._request = compiled.create_infer_request()
-        self._length = 0
+    @classmethod
+    def load(cls, model: str) -> SecondLook | None:
+        """The one that is shipped for a model's vectors, by its id; None where there is none."""
+        path = FOLDER / f"target-{model}.safetensors"
+        return cls(load_file(path)) if path.is_file() else None
 
-    def steps(self, samples: np.ndarray) -> np.ndarray:
-        """The frames of up to a block of samples, two to one: `(steps, CHANNELS)` float32, BLOCK_STEPS if it is full."""
-        spectrogram = self._front_end(samples)
-        length = spectrogram.shape[1]
-        self._length = max(self._length, length)
-        padded = np.zeros((1, 1, spectrogram.shape[0], self._length), np.float32)
-        padded[0, 0, :, :length] = spectrogram
-        frames = self._request.infer([padded, np.array([length], np.int32)])[0][0][: -(-length // 2)]
-        if len(frames) % 2:
-            frames = np.concatenate([frames, frames[-1:]])
-        paired: np.ndarray = frames.reshape(len(frames) // 2, 2, -1).mean(axis=1)
-        return paired
+    def code(self, frames: np.ndarray) -> np.ndarray:
+        """What is kept of the trunk's frames in a block `(T, CHANNELS)`, two to one: `(ceil(T / 2), CODE)` float16."""
+        return self._normed("encoded", self._layer("encode", paired(frames))).astype(np.float16)
+
+    def look(self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray) -> np.ndarray:
+        """The probability that each person speaks in each frame of the segmentation, `(F, S)` float32.
+
+        `codes` (N, CODE) are the recording's, `sound` (F, 3) and `activity` (F, S) what the first look gave, `voices`
+        (S, D) the people's unit vectors.
+        """
+        count = len(codes)
+        heard, said = to_steps(sound, count), to_steps(activity, count)
+        added = np.zeros_like(said)
+        for first in range(0, count, CHUNK_STEPS):
+            start, end = max(0, first - REACH), min(count, first + CHUNK_STEPS + REACH)
+            rows = slice(start, end)
+            who = _speaking(said[rows])
+            found = self._added(codes[rows].astype(np.float32), heard[rows], said[rows][:, who], voices[who])
+            kept = slice(first, min(first + CHUNK_STEPS, count))
+            added[kept, who] = found[first - start : kept.stop - start]
+        second = odds(activity) + to_frames(added, len(activity))
+        probabilities: np.ndarray = 1 / (1 + np.exp(-second))
+        return probabilities
+
+    def _added(self, codes: np.ndarray, sound: np.ndarray, said: np.ndarray, voices: np.ndarray) -> np.ndarray:
+        """What is added to the log odds of these people in these steps, `(N, S)`."""
+        people, steps = said.shape[1], len(codes)
+        mine = codes[None] * (voices @ self._weights["voice.weight"].T)[:, None]
+        sure = np.clip(said, 1 - SURE, SURE).T[..., None]
+        rows = np.concatenate(
+            [
+                np.broadcast_to(codes, (people, *codes.shape)),
+                mine,
+                mine.mean(axis=-1, keepdims=True),
+                sure,
+                sure.sum(axis=0, keepdims=True) - sure,
+                np.broadcast_to(sound, (people, steps, 3)),
+            ],
+            axis=-1,
+        )
+        rows = self._layer("begin", rows)
+        for number in range(len(DILATIONS)):
+            rows = rows + self._block(f"blocks.{number}", DILATIONS[number], rows)
+            if number in MIXED_BEHIND:
+                mean = rows.mean(axis=0, keepdims=True)
+                rows = rows + np.maximum(self._layer(f"mix.{MIXED_BEHIND.index(number)}", mean), 0)
+        ended: np.ndarray = self._layer("end", rows)[..., 0].T
+        return ended
+
+    def _block(self, name: str, dilation: int, rows: np.ndarray) -> np.ndarray:
+        """A depthwise convolution over time, and two layers."""
+        kernel, steps = self._weights[f"{name}.over_time.weight"][:, 0], rows.shape[1]  # (SIZE, KERNEL)
+        reach = dilation * (kernel.shape[1] // 2)
+        wide = np.pad(rows, ((0, 0), (reach, reach), (0, 0)))
+        seen = np.broadcast_to(self._weights[f"{name}.over_time.bias"], rows.shape).copy()
+        for number in range(kernel.shape[1]):
+            seen += wide[:, number * dilation : number * dilation + steps] * kernel[:, number]
+        inner = np.maximum(self._layer(f"{name}.inner", self._normed(f"{name}.norm", seen)), 0)
+        return self._layer(f"{name}.outer", inner)
+
+    def _layer(self, name: str, rows: np.ndarray) -> np.ndarray:
+        given: np.ndarray = rows @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        return given
+
+    def _normed(self, name: str, rows: np.ndarray) -> np.ndarray:
+        apart = rows - rows.mean(axis=-1, keepdims=True)
+        apart /= np.sqrt(np.square(apart).mean(axis=-1, keepdims=True) + NORM_EPSILON)
+        return apart * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+
+def _speaking(said: np.ndarray) -> np.ndarray:
+    """Who of all people may speak in a chunk: the likeliest, as many as the network was trained with."""
+    likely = np.sort(said, axis=0)[-SHORT_STEPS:].mean(axis=0)
+    order = np.argsort(-likely, kind="stable")[:MOST_PEOPLE]
+    return np.sort(order[likely[order] > LEAST_LIKELY]) if len(order) else order

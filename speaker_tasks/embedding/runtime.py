@@ -93,7 +93,7 @@ class OpenVINORuntime:
     ) -> None:
         import openvino
 
-        self.precision = _cpu_precision(precision)
+        self.precision = cpu_precision(precision)
         self._size, self._pads = weights.config.embedding_size, weights.config.pads
         self.streams = threads or usable_processors()
         self.ahead = self.streams
@@ -328,7 +328,8 @@ def _prepare_devices(tf: Any, device: str, threads: int) -> None:
         _logger.info("TensorFlow was started before: its threads and GPU memory stay as they are")
 
 
-def _cpu_precision(precision: str) -> str:
+def cpu_precision(precision: str) -> str:
+    """What `auto` means on this CPU."""
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16() else "f32"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,15 @@ from speaker_tasks.diarization.listening import Listener, decoded_first
 from speaker_tasks.diarization.naming import name_voices, present
 from speaker_tasks.diarization.people import Options, People, people_of
 from speaker_tasks.diarization.plda import Plda
+from speaker_tasks.diarization.target import BLOCK_SECONDS, SecondLook
 from speaker_tasks.embedding import audio as sound
 from speaker_tasks.embedding.decoding import seconds_told
 from speaker_tasks.embedding.speech import Meter, Speech
+from speaker_tasks.embedding.trunk import Trunk
 from speaker_tasks.errors import Busy, Malformed, SpeakerTasksError, Unavailable, UnusableAudio
 from speaker_tasks.jobs.audio import PAYLOAD_PREFIX, Audio, Encoding
 from speaker_tasks.jobs.timelines import KeptVoices, TimelineStore
+from speaker_tasks.settings import Settings
 from speaker_tasks.tasks import arguments
 from speaker_tasks.tasks.context import WorkerContext, current
 from speaker_tasks.tasks.running import (
@@ -136,7 +139,8 @@ class Work:
                 f"{heard.seconds:.2f} s of sound; at least {sound.MIN_SECONDS} s are needed", seconds=heard.seconds
             )
         with timings.step("cluster"):
-            people = people_of(heard, _plda(context.embedder.model_id), self._options())
+            model = context.embedder.model_id
+            people = people_of(heard, _plda(model), self._options(), _second_look(model))
         with timings.step("match"):
             judge = context.terms.of(bank, token).judge
             names = name_voices(people.voices, bank, judge, people.together)
@@ -183,7 +187,9 @@ class Work:
 
     def _listener(self) -> Listener:
         embedder = self.context.embedder
-        return Listener(_segmenter(), embedder.spectrograms, self._submit)
+        second = _second_look(embedder.model_id)
+        code = None if second is None else partial(_code, second, _trunk(self.context.settings))
+        return Listener(_segmenter(), embedder.spectrograms, self._submit, code)
 
     def _submit(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
         deadline = time.monotonic() + BUSY_SECONDS
@@ -251,6 +257,10 @@ class _Moved:
         self._context.jobs.advance(self._job, int(seconds))
 
 
+def _code(second: SecondLook, trunk: Trunk, block: np.ndarray) -> np.ndarray:
+    return second.code(trunk.frames(block))
+
+
 _loading = threading.Lock()
 
 
@@ -262,6 +272,23 @@ def _segmenter() -> segmentation.Segmenter:
 @cache
 def _loaded() -> segmentation.Segmenter:
     return segmentation.Segmenter(threads=1)
+
+
+def _trunk(settings: Settings) -> Trunk:
+    with _loading:
+        return _loaded_trunk(settings)
+
+
+@cache
+def _loaded_trunk(settings: Settings) -> Trunk:
+    return Trunk.configured(settings, seconds=BLOCK_SECONDS)
+
+
+@cache
+def _second_look(model_id: str) -> SecondLook | None:
+    with suppress(OSError):
+        return SecondLook.load(model_id)
+    return None
 
 
 @cache

@@ -1,20 +1,12 @@
-"""The network of `diarization/target.py` in torch: separable convolutions over time for each person, who see each other."""
+"""The network of `diarization/target.py` in torch: convolutions over time for each person, who see each other."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu
+from torch.nn.functional import relu
 
-from speaker_tasks.diarization.target import CHANNELS
-
-CODE = 96
-"""Channels that the trunk's frames are brought down to, and that voices have."""
-SIZE = 96
-KERNEL = 5
-DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8, 16)
-MIXED_BEHIND = (1, 3, 5, 7)
-"""The blocks behind which people see each other."""
+from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE
 
 
 class Block(nn.Module):
@@ -30,7 +22,7 @@ class Block(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         batch, people, steps, size = rows.shape
         seen = self.over_time(rows.reshape(batch * people, steps, size).transpose(1, 2)).transpose(1, 2)
-        return rows + self.outer(gelu(self.inner(self.norm(seen)))).reshape(batch, people, steps, size)
+        return rows + self.outer(relu(self.inner(self.norm(seen)))).reshape(batch, people, steps, size)
 
 
 class Target(nn.Module):
@@ -46,7 +38,7 @@ class Target(nn.Module):
         self.end = nn.Linear(SIZE, 1)
         nn.init.zeros_(self.end.weight)
         nn.init.zeros_(self.end.bias)
-        nn.init.normal_(self.voice.weight, std=1.0)
+        nn.init.normal_(self.voice.weight)  # of unit vectors: its output has a deviation of 1
 
     def code(self, frames: torch.Tensor) -> torch.Tensor:
         """What is kept of the trunk's frames: `(..., CHANNELS)` to `(..., CODE)`."""
@@ -64,10 +56,9 @@ class Target(nn.Module):
         mine = codes[:, None] * self.voice(voices)[:, :, None]
         alike = mine.mean(dim=-1, keepdim=True)
         spread = codes[:, None].expand(batch, people, steps, CODE)
-        said = odds[..., None] / 4 * there[:, :, None, None] - 1.15 * (1 - there[:, :, None, None])
-        everyone = (said + 1.15).sum(dim=1, keepdim=True)
-        others = everyone - (said + 1.15)
         heard = sound[:, None].expand(batch, people, steps, 3)
+        said = torch.sigmoid(odds)[..., None]
+        others = said.sum(dim=1, keepdim=True) - said
         rows = self.begin(torch.cat([spread, mine, alike, said, others, heard], dim=-1))
         count = there.sum(dim=1).clamp(min=1.0)[:, None, None, None]
         mixed = 0
@@ -75,6 +66,6 @@ class Target(nn.Module):
             rows = block(rows)
             if number in MIXED_BEHIND:
                 mean = (rows * there[:, :, None, None]).sum(dim=1, keepdim=True) / count
-                rows = rows + gelu(self.mix[mixed](mean))
+                rows = rows + relu(self.mix[mixed](mean))
                 mixed += 1
         return self.end(rows)[..., 0]
