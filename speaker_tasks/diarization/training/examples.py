@@ -59,29 +59,29 @@ def example(
 def _example(heard: Heard, voices: Voices, frames: np.ndarray, turns: Turns, plda: Plda | None) -> Example:
     labels = cluster(voices, plda)
     activity = to_steps(activity_of(heard.probabilities, voices, labels), len(frames))
-    spoken = _spoken(turns, len(frames))
+    speaks = spoken(turns, len(frames))
     return Example(
         frames.astype(np.float16),
         to_steps(sound_of(heard.probabilities), len(frames)).astype(np.float16),
         activity.astype(np.float16),
         middles(voices, labels, activity.shape[1]),
-        _of_clusters(activity, spoken).astype(np.float16),
+        truth_of(activity, speaks).astype(np.float16),
     )
 
 
-def _of_clusters(activity: np.ndarray, spoken: np.ndarray) -> np.ndarray:
-    """When the speaker of each cluster speaks, one to one: `(N, S)`."""
+def truth_of(activity: np.ndarray, speaks: np.ndarray) -> np.ndarray:
+    """When the speaker of each cluster `(N, S)` speaks, of the speakers `(N, speakers)`, one to one: `(N, S)`."""
     from scipy.optimize import linear_sum_assignment
 
-    together = activity.T.astype(np.float32) @ spoken
+    together = activity.T.astype(np.float32) @ speaks
     truth = np.zeros_like(activity, np.float32)
     for number, speaker in zip(*linear_sum_assignment(-together), strict=True):
         if together[number, speaker] >= 0.3 * activity[:, number].sum():
-            truth[:, number] = spoken[:, speaker]
+            truth[:, number] = speaks[:, speaker]
     return truth
 
 
-def _spoken(turns: Turns, count: int) -> np.ndarray:
+def spoken(turns: Turns, count: int) -> np.ndarray:
     """The part of each step in which each speaker speaks: `(count, speakers)` float32."""
     at = FIRST_SECOND + STEP_SECONDS * ((np.arange(count * FINE) + 0.5) / FINE - 0.5)
     speaks = np.zeros((count * FINE, max(speaker for _, _, speaker in turns) + 1), np.float32)

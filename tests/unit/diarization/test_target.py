@@ -1,0 +1,155 @@
+"""The second look at who speaks: its grids, its chunks, and that it is the network that was trained."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speaker_tasks.diarization import target
+from speaker_tasks.diarization.clustering import Voices
+from speaker_tasks.diarization.listening import Heard
+from speaker_tasks.diarization.people import people_of
+from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES
+from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE, SecondLook
+from speaker_tasks.diarization.training.examples import spoken, truth_of
+from speaker_tasks.diarization.training.turnfiles import HELD_OUT, TURNS, ami, excerpt
+
+SHAPES = {
+    "encode": (CODE, CHANNELS),
+    "voice": (CODE, CHANNELS),
+    "begin": (SIZE, 2 * CODE + 6),
+    "end": (1, SIZE),
+    **{f"mix.{number}": (SIZE, SIZE) for number in range(len(MIXED_BEHIND))},
+    **{f"blocks.{number}.over_time": (SIZE, 1, KERNEL) for number in range(len(DILATIONS))},
+    **{f"blocks.{number}.inner": (2 * SIZE, SIZE) for number in range(len(DILATIONS))},
+    **{f"blocks.{number}.outer": (SIZE, 2 * SIZE) for number in range(len(DILATIONS))},
+}
+
+
+def weights() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    made = {}
+    for name, shape in SHAPES.items():
+        made[f"{name}.weight"] = random.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
+        made[f"{name}.bias"] = random.normal(0, 0.1, shape[0]).astype(np.float32)
+    for name in ("encoded", *(f"blocks.{number}.norm" for number in range(len(DILATIONS)))):
+        made[f"{name}.weight"] = np.ones(SIZE, np.float32)
+        made[f"{name}.bias"] = np.zeros(SIZE, np.float32)
+    del made["voice.bias"]
+    return made
+
+
+def recording(seconds: float, people: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, sound, activity and voices that mean nothing."""
+    random, frames = np.random.default_rng(1), round(seconds / FRAME_SECONDS)
+    voices = random.normal(size=(people, CHANNELS)).astype(np.float32)
+    return (
+        random.normal(size=(round(seconds / target.STEP_SECONDS), CODE)).astype(np.float16),
+        random.random((frames, 3), dtype=np.float32),
+        random.random((frames, people), dtype=np.float32),
+        voices / np.linalg.norm(voices, axis=1, keepdims=True),
+    )
+
+
+def test_frames_and_steps_are_at_the_same_seconds():
+    ramp = np.arange(3000, dtype=np.float32)[:, None]
+    back = target.to_frames(target.to_steps(ramp, 1265), 3000)
+    assert np.abs(back - ramp)[5:-5].max() < 1.0  # half a step is 1.2 frames; the ends have no neighbours
+
+
+def test_a_recording_is_looked_at_in_chunks_that_do_not_show(monkeypatch: pytest.MonkeyPatch):
+    given, second = recording(150.0, 3), SecondLook(weights())
+    whole = second.look(*given)
+    monkeypatch.setattr(target, "CHUNK_STEPS", 311)
+    np.testing.assert_allclose(second.look(*given), whole, atol=1e-5)
+
+
+def test_the_order_of_people_is_nothing():
+    codes, sound, activity, voices = recording(20.0, 4)
+    second, order = SecondLook(weights()), np.array([2, 0, 3, 1])
+    straight = second.look(codes, sound, activity, voices)
+    np.testing.assert_allclose(
+        second.look(codes, sound, activity[:, order], voices[order]), straight[:, order], atol=1e-5
+    )
+
+
+def test_who_was_not_heard_at_all_stays_silent_and_changes_nobody():
+    codes, sound, activity, voices = recording(20.0, 3)
+    activity[:, 2] = 0.0
+    second = SecondLook(weights())
+    found = second.look(codes, sound, activity, voices)
+    assert found[:, 2].max() <= 1 - target.SURE + 1e-6
+    np.testing.assert_allclose(found[:, :2], second.look(codes, sound, activity[:, :2], voices[:2]), atol=1e-6)
+
+
+def test_it_is_the_network_that_torch_trains():
+    torch = pytest.importorskip("torch", reason="training needs torch: pip install torch")
+    from speaker_tasks.diarization.training.target_network import Target
+
+    codes, sound, activity, voices = recording(20.0, 3)
+    network, second = Target(), SecondLook(weights())
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights().items()})
+    said = target.odds(target.to_steps(activity, len(codes)))
+    with torch.no_grad():
+        rows = (codes.astype(np.float32), target.to_steps(sound, len(codes)), said.T, voices, np.ones(3, np.float32))
+        added = network(*(torch.from_numpy(np.ascontiguousarray(one))[None] for one in rows))[0].numpy().T
+    expected = 1 / (1 + np.exp(-target.odds(activity) - target.to_frames(added, len(activity))))
+    np.testing.assert_allclose(second.look(codes, sound, activity, voices), expected, atol=1e-5)
+    frames = np.random.default_rng(2).normal(size=(7, CHANNELS)).astype(np.float32)
+    assert second.code(frames).shape == (4, CODE)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            network.code(torch.from_numpy(frames[:2].mean(axis=0)))[:8], second.code(frames)[0, :8], atol=5e-3
+        )
+
+
+def test_what_the_second_look_says_becomes_the_turns():
+    class Deaf:
+        """Says that only the first speaks, and always."""
+
+        def look(self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray) -> np.ndarray:
+            assert len(codes) == 250
+            assert sound.shape == (FRAMES, 3)
+            assert voices.shape == (activity.shape[1], 2)
+            return np.repeat([[1.0, 0.0]], len(activity), axis=0).astype(np.float32)
+
+    probabilities = np.zeros((FRAMES, len(CLASSES)), np.float16)
+    probabilities[:300, 1] = probabilities[300:, 2] = 1
+    frames = tuple(np.array([[first, first + 98]]) for first in range(0, 588, 98))
+    vectors = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
+    voices = Voices(np.zeros(6, int), np.array([0, 0, 0, 1, 1, 1]), np.full(6, 1.6, np.float32), vectors, frames)
+    heard = Heard(9.9, (probabilities,), voices, np.zeros((250, CODE), np.float16))
+    first = people_of(heard, None)
+    assert {span.cluster for span in first.turns} == {0, 1}
+    second = people_of(heard, None, second=Deaf())  # type: ignore[arg-type]
+    (turn,) = second.turns
+    assert (turn.start, round(turn.end, 1), turn.cluster) == (pytest.approx(0.02, abs=0.01), 9.9, 0)
+
+
+def test_the_truth_of_a_cluster_is_its_speakers_and_of_nobodys_cluster_silence():
+    speaks = spoken([(0.0, 2.0, 0), (1.0, 4.0, 1)], 100)
+    assert speaks.sum(axis=0) * target.STEP_SECONDS == pytest.approx([2.0, 3.0], abs=0.03)
+    activity = np.zeros((100, 3), np.float32)
+    activity[30:90, 0] = activity[:40, 1] = activity[95:, 2] = 1.0
+    truth = truth_of(activity, speaks)
+    np.testing.assert_array_equal(truth, np.stack([speaks[:, 1], speaks[:, 0], np.zeros(100)], axis=1))
+
+
+def test_real_turn_taking_for_development_is_not_trained_on(tmp_path: Path):
+    names = [f"{HELD_OUT[0]}a", "ES2002a", "TS3005b"]
+    lines = [
+        f"{name} 1 {start} 3.0 speaker NA unknown {who}\n"
+        for name in names
+        for start, who in [(0.0, "MEE1"), (2.0, "FEE2"), (4.5, "MEE1"), (7.0, "MEE3"), (9.0, "FEE2")]
+    ]
+    with zipfile.ZipFile(tmp_path / "ami.whl", "w") as wheel:
+        wheel.writestr(TURNS, "".join(lines))
+    training, development = (ami(tmp_path / "ami.whl", development=held) for held in (False, True))
+    assert (set(training), set(development)) == ({"ES2002a", "TS3005b"}, {names[0]})
+    assert training["ES2002a"][:2] == [(0.0, 3.0, 1), (2.0, 5.0, 0)]
+    part = excerpt(np.random.default_rng(0), training, 6.0)
+    assert len({speaker for _, _, speaker in part}) >= 2
+    assert all(0 <= start < end <= 6.0 for start, end, _ in part)
