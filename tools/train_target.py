@@ -24,12 +24,12 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from speaker_tasks.diarization.target import MOST_PEOPLE  # noqa: E402
 from speaker_tasks.diarization.training.turntaking import Turns, conversation, merged  # noqa: E402
 
 MEETING_SECONDS = 180.0
 WINDOW = 500
 """Steps of a window: 20 s."""
-PEOPLE = 6
 BATCH = 16
 STRANGER = 0.3
 """How often somebody is looked for who is not there."""
@@ -104,30 +104,27 @@ def drawn(random: np.random.Generator, real: dict[str, Turns]) -> Turns:
 
 
 def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]], strangers: np.ndarray) -> Any:
-    """Windows of random meetings, people in random order."""
+    """Windows of random meetings with equally many people, who come in random order."""
     import torch
 
     from speaker_tasks.diarization.target import odds
 
+    people = min(meetings[int(random.integers(len(meetings)))]["activity"].shape[1], MOST_PEOPLE - 1)
+    alike = [one for one in meetings if min(one["activity"].shape[1], MOST_PEOPLE - 1) == people]
     frames, sound, said, voices, there, truth = [], [], [], [], [], []
     for _ in range(BATCH):
-        one = meetings[int(random.integers(len(meetings)))]
-        first = int(random.integers(max(1, len(one["frames"]) - WINDOW + 1)))
+        one = alike[int(random.integers(len(alike)))]
+        first = int(random.integers(len(one["frames"]) - WINDOW + 1))
         rows = slice(first, first + WINDOW)
-        who = random.permutation(one["activity"].shape[1])[: PEOPLE - 1]
-        count = len(who)
-        activity, real = np.zeros((PEOPLE, WINDOW), np.float32), np.zeros((PEOPLE, WINDOW), np.float32)
-        activity[:count], real[:count] = one["activity"][rows, who].T, one["truth"][rows, who].T
-        voice = np.zeros((PEOPLE, one["voices"].shape[1]), np.float32)
-        voice[:count] = one["voices"][who]
-        if random.random() < STRANGER:
-            voice[count] = strangers[int(random.integers(len(strangers)))]
-            count += 1
+        who = random.permutation(one["activity"].shape[1])[:people]
+        activity, real = np.zeros((people + 1, WINDOW), np.float32), np.zeros((people + 1, WINDOW), np.float32)
+        activity[:people], real[:people] = one["activity"][rows, who].T, one["truth"][rows, who].T
+        voice = np.concatenate([one["voices"][who], strangers[random.integers(len(strangers), size=1)]])
         frames.append(one["frames"][rows])
         sound.append(one["sound"][rows])
         said.append(odds(activity))
         voices.append(voice)
-        there.append(np.arange(PEOPLE) < count)
+        there.append(np.append(np.ones(people), random.random() < STRANGER))
         truth.append(real)
     made = (np.stack(part).astype(np.float32) for part in (frames, sound, said, voices, there, truth))
     return [torch.from_numpy(part) for part in made]

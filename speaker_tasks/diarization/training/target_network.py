@@ -8,6 +8,8 @@ from torch.nn.functional import relu
 
 from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE
 
+DROPPED = 0.1
+
 
 class Block(nn.Module):
     """A depthwise convolution over time and two layers for each step: `(B, S, N, SIZE)` to the same."""
@@ -32,7 +34,7 @@ class Target(nn.Module):
         super().__init__()
         self.encode, self.encoded = nn.Linear(CHANNELS, CODE), nn.LayerNorm(CODE)
         self.voice = nn.Linear(voice, CODE, bias=False)
-        self.begin = nn.Linear(2 * CODE + 6, SIZE)
+        self.begin, self.dropped = nn.Linear(2 * CODE + 6, SIZE), nn.Dropout(DROPPED)
         self.blocks = nn.ModuleList(Block(dilation) for dilation in DILATIONS)
         self.mix = nn.ModuleList(nn.Linear(SIZE, SIZE) for _ in MIXED_BEHIND)
         self.end = nn.Linear(SIZE, 1)
@@ -59,7 +61,7 @@ class Target(nn.Module):
         heard = sound[:, None].expand(batch, people, steps, 3)
         said = torch.sigmoid(odds)[..., None]
         others = said.sum(dim=1, keepdim=True) - said
-        rows = self.begin(torch.cat([spread, mine, alike, said, others, heard], dim=-1))
+        rows = self.dropped(self.begin(torch.cat([spread, mine, alike, said, others, heard], dim=-1)))
         count = there.sum(dim=1).clamp(min=1.0)[:, None, None, None]
         mixed = 0
         for number, block in enumerate(self.blocks):

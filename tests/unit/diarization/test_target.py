@@ -90,7 +90,7 @@ def test_it_is_the_network_that_torch_trains():
     from speaker_tasks.diarization.training.target_network import Target
 
     codes, sound, activity, voices = recording(20.0, 3)
-    network, second = Target(), SecondLook(weights())
+    network, second = Target().eval(), SecondLook(weights())
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights().items()})
     said = target.odds(target.to_steps(activity, len(codes)))
     with torch.no_grad():
