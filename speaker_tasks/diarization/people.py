@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,15 +53,22 @@ class Options:
 
 
 def people_of(
-    heard: Heard, plda: Plda | None, options: Options | None = None, second: SecondLook | None = None
+    heard: Heard,
+    plda: Plda | None,
+    options: Options | None = None,
+    second: SecondLook | None = None,
+    moved: Callable[[float], None] = lambda seconds: None,
 ) -> People:
-    """Cluster the voices of a recording and give each cluster's turns, after a second look where there can be one."""
+    """Cluster the voices of a recording and give each cluster's turns, after a second look where there can be one.
+
+    `moved` is told of the second look, as `SecondLook.look` says.
+    """
     options, voices = options or Options(), heard.voices
     labels = cluster(voices, plda, options.count, options.clustering)
     activity = activity_of(heard.probabilities, voices, labels)
     if second is not None and heard.codes is not None and len(voices):
         found = middles(voices, labels, activity.shape[1])
-        activity = second.look(heard.codes, sound_of(heard.probabilities), activity, found)
+        activity = second.look(heard.codes, sound_of(heard.probabilities), activity, found, moved)
     turns = turns_of(activity, heard.seconds, options.smoothing, overlap=options.overlap)
     turns, labels, activity = _renumbered(turns, labels, activity)
     speaks = _frames(turns, activity.shape)

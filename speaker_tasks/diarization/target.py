@@ -8,7 +8,7 @@ gave, and at what the others do meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +120,19 @@ class SecondLook:
         """What is kept of the trunk's frames in a block `(T, CHANNELS)`, two to one: `(ceil(T / 2), CODE)` float16."""
         return self._normed("encoded", self._layer("encode", paired(frames))).astype(np.float16)
 
-    def look(self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray) -> np.ndarray:
+    def look(
+        self,
+        codes: np.ndarray,
+        sound: np.ndarray,
+        activity: np.ndarray,
+        voices: np.ndarray,
+        moved: Callable[[float], None] = lambda seconds: None,
+    ) -> np.ndarray:
         """The probability that each person speaks in each frame of the segmentation, `(F, S)` float32.
 
         `codes` (N, CODE) are the recording's, `sound` (F, 3) and `activity` (F, S) what the first look gave, `voices`
-        (S, D) the people's unit vectors.
+        (S, D) the people's unit vectors. `moved` is called several times a second with the seconds that were looked
+        at; what it raises ends the look.
         """
         count = len(codes)
         heard, said = to_steps(sound, count), to_steps(activity, count)
@@ -136,6 +144,7 @@ class SecondLook:
             found = self._added(codes[rows].astype(np.float32), heard[rows], said[rows][:, who], voices[who])
             kept = slice(first, min(first + CHUNK_STEPS, count))
             added[kept, who] = found[first - start : kept.stop - start]
+            moved(kept.stop * STEP_SECONDS)
         second = odds(activity) + to_frames(added, len(activity))
         probabilities: np.ndarray = 1 / (1 + np.exp(-second))
         return probabilities

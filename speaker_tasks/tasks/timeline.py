@@ -63,6 +63,8 @@ logger = get_task_logger(__name__)
 TASK = "speaker_tasks.timeline"
 LOOK_SECONDS = 0.2
 """How often a task checks whether its job was canceled, and reports its progress."""
+HEARING = 0.8
+"""The share of a job's progress that hearing has; the second look has the rest."""
 BUSY_SECONDS = 600.0
 """How long bulk work waits for the network while recognitions keep it busy."""
 
@@ -133,14 +135,21 @@ class Work:
         with timings.step("hear"), self._source() as (source, digest):
             self.context.jobs.set_total(self.job, round(seconds_told(source) if isinstance(source, Path) else 0))
             blocks = decoded_first(self._blocks(source, reading))
-            heard = self._listener().hear(meter.over(blocks), _Moved(context, self.job))
+            moved = _Moved(context, self.job)
+            heard = self._listener().hear(meter.over(blocks), lambda seconds: moved(seconds * HEARING))
         if heard.seconds < sound.MIN_SECONDS:
             raise UnusableAudio(
                 f"{heard.seconds:.2f} s of sound; at least {sound.MIN_SECONDS} s are needed", seconds=heard.seconds
             )
         with timings.step("cluster"):
             model = context.embedder.model_id
-            people = people_of(heard, _plda(model), self._options(), _second_look(model))
+            people = people_of(
+                heard,
+                _plda(model),
+                self._options(),
+                _second_look(model),
+                lambda seconds: moved(heard.seconds * HEARING + seconds * (1 - HEARING)),
+            )
         with timings.step("match"):
             judge = context.terms.of(bank, token).judge
             names = name_voices(people.voices, bank, judge, people.together)

@@ -64,7 +64,11 @@ def test_a_recording_is_looked_at_in_chunks_that_do_not_show(monkeypatch: pytest
     given, second = recording(150.0, 3), SecondLook(weights())
     whole = second.look(*given)
     monkeypatch.setattr(target, "CHUNK_STEPS", 311)
-    np.testing.assert_allclose(second.look(*given), whole, atol=1e-5)
+    told: list[float] = []
+    np.testing.assert_allclose(second.look(*given, told.append), whole, atol=1e-5)
+    assert told == sorted(told)
+    assert len(told) == 13
+    assert told[-1] == pytest.approx(150.0)
 
 
 def test_the_order_of_people_is_nothing():
@@ -110,7 +114,9 @@ def test_what_the_second_look_says_becomes_the_turns():
     class Deaf:
         """Says that only the first speaks, and always."""
 
-        def look(self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray) -> np.ndarray:
+        def look(
+            self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray, _: object
+        ) -> np.ndarray:
             assert len(codes) == 250
             assert sound.shape == (FRAMES, 3)
             assert voices.shape == (activity.shape[1], 2)
