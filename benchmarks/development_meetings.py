@@ -6,8 +6,9 @@
 Everything that is chosen is chosen on these; `benchmarks/timeline.py` reports on the meetings of the validation
 speakers, which SPEAKER_SHARED/meetings/build.py makes. The voices are half of the development speakers (`--set` 0
 or 1), the rooms synthetic, the turns those of `diarization/training/turntaking.py`, or with `--wheel` every second time
-a part of a meeting of AMI's training part (`diarization/training/turnfiles.py`): nothing that is reported on. How turns are filled is build.py's way: a pause within a recording counts as speech, as short pauses do in the annotations
-of meetings.
+a part of a meeting of AMI's training part (`diarization/training/turnfiles.py`): nothing that is reported on. How turns
+are filled is build.py's way: a pause within a recording counts as speech, as short pauses do in the annotations of
+meetings.
 """
 
 from __future__ import annotations
