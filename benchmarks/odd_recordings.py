@@ -1,18 +1,21 @@
 """Odd recordings through the real service, as timelines: an answer or a clear refusal for each.
 
-    python -m benchmarks.odd_recordings [--only NAME,NAME] [--hours 4] [--list]
+    python -m benchmarks.odd_recordings [--only NAME,NAME] [--speech FOLDER] [--hours 4] [--list]
 
 Starts an embedded server, web and a worker on loopback, enrols the demo's speakers except Carol, makes the recordings
 and sends one after the other. The languages are spoken by espeak-ng (`apt-get install espeak-ng`) and left out without
-it. Prints what became of each: seconds of sound, seconds taken, turns, how many speak and were found, seconds under the
-name of somebody who does not speak then, and the status with the error. Four hours of noise are the last, from a file
-of 350 MB. Exits with 1 if a recording ends in a 5xx or not within `--patience` seconds.
+it; real people are the development speakers of FOLDER (`manifest.tsv` and the recordings that it names; by default
+`$SPEAKER_SHARED/speech`), on whom nothing is trained. Prints what became of each: seconds of sound, seconds taken,
+turns, how many speak and were found, seconds under the name of somebody who does not speak then, and the status with
+the error. Four hours of noise are the last, from a file of 350 MB. Exits with 1 if a recording ends in a 5xx or not
+within `--patience` seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +33,8 @@ from rich.table import Table
 
 from benchmarks.service.stack import ServingStack
 from speaker_tasks.embedding.audio import SAMPLE_RATE, decode
+from speaker_tasks.embedding.training.corpus import Clip
+from speaker_tasks.embedding.training.split import development_clips
 from speaker_tasks.errors import SpeakerTasksError
 from speaker_tasks.sdk.calls import plain
 from speaker_tasks.sdk.client import SpeakerTasks
@@ -37,6 +42,7 @@ from speaker_tasks.timelines.document import UNKNOWN
 from tools.make_demo_meeting import SPEAKERS, Turn, meeting
 from tools.make_demo_voices import trimmed
 
+ROOT = Path(__file__).parents[1]
 GUEST = "Carol"
 LEVEL = 0.08
 """Root mean square of each sentence."""
@@ -159,6 +165,51 @@ def languages(variants: Sequence[str]) -> Odd:
     return Odd(flac(np.clip(sound + noise, -1, 1)), turns)
 
 
+def real_languages(speech: Path) -> Odd:
+    """People of a corpus of sixty languages, who say one thing each."""
+    clips = _real(speech, "cv_rsample60lang")
+    samples, turns = _in_turn([of_one[0] for of_one in clips.values()])
+    return Odd(flac(samples), turns)
+
+
+def real_meeting(speech: Path) -> tuple[np.ndarray, list[Turn]]:
+    """Four people of whom each has the floor six times."""
+    people = [clips for clips in _real(speech, "cv_zhCN").values() if len(clips) >= 6][:4]
+    return _in_turn([of_one[number] for number in range(6) for of_one in people])
+
+
+def by_telephone(samples: np.ndarray, turns: list[Turn], subtype: str) -> Odd:
+    """The sound over a telephone: 300 to 3,400 Hz at 8 kHz, as a WAV file of that kind."""
+    spectrum = np.fft.rfft(samples)
+    hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    spectrum[(hertz < 300) | (hertz > 3400)] = 0
+    narrow = soxr.resample(np.fft.irfft(spectrum, len(samples)).astype(np.float32), SAMPLE_RATE, 8000)
+    return Odd(written(narrow, 8000, format="WAV", subtype=subtype), turns)
+
+
+def _real(speech: Path, corpus: str) -> dict[str, list[Clip]]:
+    """The recordings of 3 to 9 s of each development speaker of a corpus."""
+    people: dict[str, list[Clip]] = {}
+    for one in development_clips(speech):
+        if one.corpus == corpus and 3 <= one.seconds <= 9:
+            people.setdefault(one.speaker, []).append(one)
+    return people
+
+
+def _in_turn(clips: Sequence[Clip]) -> tuple[np.ndarray, list[Turn]]:
+    """Recordings one after the other at one level, with a little noise, and whose turns they are."""
+    pause = np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
+    pieces, turns, at = [pause], [], PAUSE_SECONDS
+    for one in clips:
+        samples = decode(one.path)
+        pieces += [samples / np.sqrt(np.mean(samples**2)) * LEVEL, pause]
+        turns.append((at, at + len(samples) / SAMPLE_RATE, one.speaker))
+        at = turns[-1][1] + PAUSE_SECONDS
+    sound = np.concatenate(pieces)
+    noise = np.random.default_rng(0).normal(0, 1e-3, len(sound)).astype(np.float32)
+    return np.clip(sound + noise, -1, 1), turns
+
+
 def music(seconds: int = 120) -> np.ndarray:
     """Chords with a melody above them and a drum: (T,) float32 at 16 kHz."""
     chance, beat = np.random.default_rng(3), SAMPLE_RATE // 2
@@ -177,16 +228,6 @@ def music(seconds: int = 120) -> np.ndarray:
         drum = chance.normal(0, 1, beat) * np.exp(-40 * time_) * (number % 2)
         beats.append(0.05 * chord * fade + 0.1 * drum)
     return np.concatenate(beats).astype(np.float32)
-
-
-def phone() -> Odd:
-    """The demo's meeting over a telephone: 300 to 3,400 Hz, 8 kHz, A-law."""
-    samples, turns = meeting(2)
-    spectrum = np.fft.rfft(samples)
-    hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
-    spectrum[(hertz < 300) | (hertz > 3400)] = 0
-    narrow = soxr.resample(np.fft.irfft(spectrum, len(samples)).astype(np.float32), SAMPLE_RATE, 8000)
-    return Odd(written(narrow, 8000, format="WAV", subtype="ALAW"), turns)
 
 
 def two_channels() -> Odd:
@@ -227,7 +268,7 @@ def noise(folder: Path, seconds: float) -> Path:
     return path
 
 
-def recordings(folder: Path, hours: float) -> dict[str, Callable[[], Odd]]:
+def recordings(folder: Path, speech: Path, hours: float) -> dict[str, Callable[[], Odd]]:
     """What makes each recording, by its name."""
     brian = [(0.0, 3600.0, "Brian")]
     hiss = np.random.default_rng(0).normal(0, 2e-4, 120 * SAMPLE_RATE).astype(np.float32)
@@ -238,7 +279,7 @@ def recordings(folder: Path, hours: float) -> dict[str, Callable[[], Odd]]:
         one_speaker=lambda: Odd(flac(one_speaker()), brian),
         two_seconds=lambda: Odd(flac(clip("Brian", 3)[: 2 * SAMPLE_RATE]), brian),
         third_of_a_second=lambda: Odd(flac(clip("Brian", 3)[: SAMPLE_RATE // 3]), brian),
-        phone=phone,
+        phone=lambda: by_telephone(*meeting(2), "ALAW"),
         two_channels=two_channels,
         clipped=lambda: Odd(flac(np.clip(20 * one_speaker(), -1, 1)), brian),
         empty=lambda: Odd(b""),
@@ -251,6 +292,13 @@ def recordings(folder: Path, hours: float) -> dict[str, Callable[[], Odd]]:
             "30_languages_30_voices": lambda: languages(VARIANTS),
             "30_languages_4_voices": lambda: languages(FEW),
             "30_languages_1_voice": lambda: languages(FEW[1:2]),
+        }
+    if speech.is_dir():
+        whole |= {
+            "30_languages_30_people": lambda: real_languages(speech),
+            "4_people": lambda: Odd(flac((real := real_meeting(speech))[0]), real[1]),
+            "4_people_by_telephone": lambda: by_telephone(*real_meeting(speech), "ALAW"),
+            "4_people_by_gsm": lambda: by_telephone(*real_meeting(speech), "GSM610"),
         }
     limit = hours * 3600
     return whole | {
@@ -322,6 +370,8 @@ def main() -> None:
     """Make, send, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of recordings, with commas between them")
+    shared = Path(os.environ.get("SPEAKER_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--speech", type=Path, default=shared / "speech", help="recordings of real people")
     parser.add_argument("--hours", type=float, default=4.0, help="of noise")
     parser.add_argument("--patience", type=float, default=3600.0, help="seconds after which a recording hangs")
     parser.add_argument("--list", action="store_true", help="print the recordings' names and end")
@@ -329,7 +379,7 @@ def main() -> None:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="odd-") as name:
         folder = Path(name)
-        made = recordings(folder, options.hours)
+        made = recordings(folder, options.speech, options.hours)
         if options.list:
             print("\n".join(made))
             return
