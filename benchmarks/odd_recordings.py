@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,8 @@ VARIANTS = (
     *("benjamin", "boris", "caleb", "david", "ed", "f1", "f5", "grandma", "iven", "m3"),
 )
 """espeak-ng's variants of a voice, none of which the demo's have; with a size of the throat each is a person."""
+MEETINGS = 5
+"""Meetings of real people."""
 FEW = ("Andrea", "miguel", "belinda", "boris")
 """The variants that share a meeting."""
 
@@ -172,10 +175,12 @@ def real_languages(speech: Path) -> Odd:
     return Odd(flac(samples), turns)
 
 
-def real_meeting(speech: Path) -> tuple[np.ndarray, list[Turn]]:
-    """Four people of whom each has the floor six times."""
-    people = [clips for clips in _real(speech, "cv_zhCN").values() if len(clips) >= 6][:4]
-    return _in_turn([of_one[number] for number in range(6) for of_one in people])
+def real_meeting(speech: Path, number: int, telephone: str = "") -> Odd:
+    """Four people of whom each has the floor six times, others for each number; by a telephone of a kind."""
+    able = [clips for clips in _real(speech, "cv_zhCN").values() if len(clips) >= 6]
+    people = able[4 * number : 4 * number + 4]
+    samples, turns = _in_turn([of_one[turn] for turn in range(6) for of_one in people])
+    return by_telephone(samples, turns, telephone) if telephone else Odd(flac(samples), turns)
 
 
 def by_telephone(samples: np.ndarray, turns: list[Turn], subtype: str) -> Odd:
@@ -294,12 +299,11 @@ def recordings(folder: Path, speech: Path, hours: float) -> dict[str, Callable[[
             "30_languages_1_voice": lambda: languages(FEW[1:2]),
         }
     if speech.is_dir():
-        whole |= {
-            "30_languages_30_people": lambda: real_languages(speech),
-            "4_people": lambda: Odd(flac((real := real_meeting(speech))[0]), real[1]),
-            "4_people_by_telephone": lambda: by_telephone(*real_meeting(speech), "ALAW"),
-            "4_people_by_gsm": lambda: by_telephone(*real_meeting(speech), "GSM610"),
-        }
+        whole["30_languages_30_people"] = lambda: real_languages(speech)
+        for number in range(MEETINGS):
+            whole[f"4_people_{number + 1}"] = partial(real_meeting, speech, number)
+            for kind in ("ALAW", "GSM610"):
+                whole[f"4_people_{number + 1}_{kind}"] = partial(real_meeting, speech, number, kind)
     limit = hours * 3600
     return whole | {
         "noise": lambda: Odd(noise(folder, limit)),
