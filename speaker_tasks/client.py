@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -40,6 +41,9 @@ TIMELINE_TASK = "speaker_tasks.timeline"
 LOOKED_AT = 2_000
 """Records of jobs that one call of `jobs` reads at most, whatever it looks for."""
 
+WRITABLE_SECONDS = 3.0
+"""How long it is believed that Redis takes changes: probes ask each second, and its file keeps every write."""
+
 
 class TaskClient:
     """Sends work to the workers and brings back what came of it. Thread-safe; connects at first use."""
@@ -54,6 +58,7 @@ class TaskClient:
         self.long_jobs = JobStore(self.redis, settings.job_ttl)
         self.deliveries = Deliveries(self.redis, self.app, settings.job_ttl)
         self.registry = WorkerRegistry(self.redis, settings.heartbeat_seconds)
+        self._wrote = float("-inf")
 
     def recognize(self, audio: Audio, **more: Any) -> JobRecord:
         """Ask who speaks. As `ask`."""
@@ -194,10 +199,20 @@ class TaskClient:
         """The workers that are alive, each with a warm model."""
         return self.registry.alive()
 
+    def check_writable(self) -> None:
+        """Raise what redis-py raises if Redis takes no changes; that it does is believed for `WRITABLE_SECONDS`."""
+        if time.monotonic() - self._wrote >= WRITABLE_SECONDS:
+            check_writable(self.redis)
+            self._wrote = time.monotonic()
+
+    def doubt_writable(self) -> None:
+        """Redis refused something: the next `check_writable` writes."""
+        self._wrote = float("-inf")
+
     def no_worker(self) -> Unavailable:
         """Why no worker is alive: a server that refuses changes takes no heartbeats either."""
         try:
-            check_writable(self.redis)
+            self.check_writable()
         except redis.RedisError as error:
             return refusal(error)
         return NoWorker("no worker with a warm model is alive", retry_after=5)

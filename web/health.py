@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response, jsonify
 
-from speaker_tasks.redis_server import check_writable
 from web.shared import services
 
 blueprint = Blueprint("health", __name__)
@@ -23,7 +22,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Redis takes changes, and a worker with a warm model lives: which model, on what. Else 503 with the reason."""
     client = services().client
-    check_writable(client.redis)
+    client.check_writable()
     workers = [worker for worker in client.workers() if worker.warm]
     if not workers:
         raise client.no_worker()

@@ -93,19 +93,22 @@ class Clients:
 
     def _note(self, answer: httpx.Response | None, sent: float, speaker: str) -> None:
         outcome = "no connection" if answer is None else str(answer.status_code)
-        if answer is not None and answer.status_code >= 400:
-            outcome += f" {answer.json()['error']['code']}"
+        body = {} if answer is None else _body(answer)
+        if answer is not None and not body:
+            outcome += " without JSON"
+        elif answer is not None and answer.status_code >= 400:
+            outcome += f" {body['error']['code']}"
         with self._lock:
             self.seen.statuses[outcome] += 1
             self.seen.by_fault[self.fault][outcome] += 1
-            if answer is None:
+            if answer is None or not body:
                 return
             if answer.status_code == 200:
                 self.answered.append((sent, time.monotonic()))
-                if answer.json()["speaker"] != speaker:
-                    self.seen.wrong.append(f"{answer.json()['speaker']} for {speaker}")
+                if body["speaker"] != speaker:
+                    self.seen.wrong.append(f"{body['speaker']} for {speaker}")
             elif answer.status_code == 202:
-                self.seen.accepted[_job(answer)] = speaker
+                self.seen.accepted[body["job"]["id"]] = speaker
 
     def _leave(self) -> None:
         chance = random.Random(7)
@@ -113,8 +116,8 @@ class Clients:
         def leave() -> None:
             clip, speaker = chance.choice(self._clips.questions)
             answer = self._post("/v1/identify", params={"bank": "demo", "wait": 0}, files={"audio": clip})
-            if answer is not None and answer.status_code == 202:
-                self.seen.accepted[_job(answer)] = speaker
+            if job := _accepted(answer):
+                self.seen.accepted[job] = speaker
 
         self._repeat(leave, 0.3)
 
@@ -124,16 +127,16 @@ class Clients:
         def enroll() -> None:
             body = {"path": str(SPEAKERS)}
             answer = self._post(f"/v1/banks/bulk-{next(numbers) % 3}/enrollments", json=body)
-            if answer is not None and answer.status_code == 202:
-                self.seen.enrollments.append(_job(answer))
+            if job := _accepted(answer):
+                self.seen.enrollments.append(job)
 
         self._repeat(enroll, 3.0)
 
     def _meet(self) -> None:
         def meet() -> None:
             answer = self._post("/v1/timeline", params={"bank": "demo"}, files={"audio": self._clips.meeting})
-            if answer is not None and answer.status_code == 202:
-                self.seen.timelines.append(_job(answer))
+            if job := _accepted(answer):
+                self.seen.timelines.append(job)
 
         self._repeat(meet, 15.0)
 
@@ -193,6 +196,20 @@ def settle(stack: Stack, seen: Seen, present: list[str]) -> dict[str, list[str]]
 
 def _present(record: dict[str, Any]) -> list[str]:
     return sorted(one["speaker"] for one in record["result"]["speakers"])
+
+
+def _accepted(answer: httpx.Response | None) -> str | None:
+    """The job that was accepted; None if none was, as far as the answer tells."""
+    accepted = answer is not None and answer.status_code == 202 and _body(answer)
+    return accepted["job"]["id"] if accepted else None
+
+
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    """The answer's JSON; empty if it has none, as when a proxy answers or a process dies in the middle."""
+    try:
+        return answer.json()
+    except ValueError:
+        return {}
 
 
 def _job(answer: httpx.Response) -> str:

@@ -286,7 +286,10 @@ def refuse(job: JobRecord, entries: Iterable[dict[str, Any]] = ()) -> None:
 
     if job.state == "canceled":
         raise Conflict("the enrollment was canceled; the bank is as it was")
-    result = outcome(job)
+    try:
+        result = outcome(job)
+    except Unusable as error:  # the service names its own option
+        raise type(error)(error.message.replace("`force`", "`--force`"), **error.details) from None
     are = "would be" if result.get("dry_run") else "are"
     without = result.get("speakers_without", [])
     if without:

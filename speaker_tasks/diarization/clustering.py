@@ -36,6 +36,8 @@ class Parameters:
     """VBx' Fa, per second of speech: below 1, since pieces are not independent of each other."""
     fb: float = 3.0
     """VBx' Fb: the cost of each further speaker."""
+    mixed: float = 0.5
+    """Mean cosine of a component's voices to their mean below which they are many people's: see `_parted`."""
     join: float = 0.55
     """Cosine of two clusters from which on they are one person."""
     company: float = 0.15
@@ -72,7 +74,7 @@ def cluster(
     count, tuned = count or Count(), tuned or Parameters()
     if not len(voices):
         return np.zeros(0, int)
-    voices = _steadied(voices, tuned.company)
+    voices = _steadied(_broad(voices, plda), tuned.company)
     strong = voices.clean >= tuned.strong_seconds
     if strong.sum() < max(2, count.least):
         strong = voices.clean >= np.sort(voices.clean)[::-1][: max(2, count.least)][-1]
@@ -82,6 +84,10 @@ def cluster(
     labels = _joined(voices, chosen, labels, count.least, tuned.join)
     labels = _bounded(voices, chosen, labels, count)
     return _assigned(voices, centroids(voices.vectors[chosen], voices.clean[chosen], labels))
+
+
+def _broad(voices: Voices, plda: Plda | None) -> Voices:
+    return voices if plda is None else replace(voices, vectors=plda.broad(voices.vectors))
 
 
 def _steadied(voices: Voices, company: float) -> Voices:
@@ -107,7 +113,19 @@ def _components(voices: Voices, chosen: np.ndarray, plda: Plda | None, tuned: Pa
     start = _agglomerated(vectors, tuned.start_distance)
     projected = plda.project(vectors)
     likely, shares = vbx.refine(projected, plda.between, np.minimum(clean, 10.0), start, fa=tuned.fa, fb=tuned.fb)
-    return _numbered(likely[:, shares > 1e-6].argmax(axis=1))
+    refined = _numbered(likely[:, shares > 1e-6].argmax(axis=1))
+    return _parted(vectors, clean, refined, start, tuned.mixed)
+
+
+def _parted(vectors: np.ndarray, clean: np.ndarray, labels: np.ndarray, start: np.ndarray, mixed: float) -> np.ndarray:
+    """Components of unlike voices taken apart again, into the agglomerative clusters.
+
+    Where many people speak and each says little, none is worth a component of their own to VBx, and one takes them all.
+    """
+    weights = np.maximum(clean, 1e-3)
+    cosines = (vectors * centroids(vectors, weights, labels)[labels]).sum(axis=1)
+    alike = np.bincount(labels, weights * cosines) / np.bincount(labels, weights)
+    return _numbered(np.where(alike[labels] < mixed, labels.max() + 1 + start, labels))
 
 
 def _agglomerated(vectors: np.ndarray, distance: float) -> np.ndarray:

@@ -17,6 +17,9 @@ from safetensors.numpy import save_file
 
 FOLDER = Path(__file__).parent / "models"
 LEAST_VARIANCE = 1e-8
+TELEPHONE_SHARE = 0.5
+"""A recording is by telephone if its vectors are moved by this share of what a telephone moves them. Single clips of
+broad sound have at most as much, telephone's two thirds at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,8 @@ class Plda:
     """(D, K) float32."""
     between: np.ndarray
     """(K,) float32, descending: the variance between speakers where that within a speaker is 1."""
+    telephone: np.ndarray | None = None
+    """(D,) float32: by how much the telephone's band moves the vectors of all speakers; None where that is unknown."""
 
     @classmethod
     def fit(cls, vectors: np.ndarray, owners: np.ndarray, size: int) -> Plda:
@@ -66,14 +71,30 @@ class Plda:
     def read(cls, path: Path) -> Plda:
         """The one of a file."""
         with safe_open(path, framework="numpy") as file:
-            mean, transform, between = (file.get_tensor(name) for name in ("mean", "transform", "between"))
-        return cls(mean.astype(np.float32), transform.astype(np.float32), between.astype(np.float32))
+            mean, transform, between = (
+                file.get_tensor(name).astype(np.float32) for name in ("mean", "transform", "between")
+            )
+            telephone = file.get_tensor("telephone").astype(np.float32) if "telephone" in file.keys() else None
+        return cls(mean, transform, between, telephone)
 
     def write(self, path: Path, card: dict[str, object]) -> None:
         """Write the file, with a card that says what it was fitted on."""
         half = np.ascontiguousarray(self.transform, np.float16)  # as it lies in memory is how it is written
         tensors = {"mean": self.mean, "between": self.between, "transform": half}
+        if self.telephone is not None:
+            tensors["telephone"] = self.telephone
         save_file(tensors, path, {"card": json.dumps(card)})
+
+    def broad(self, vectors: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, D) of one recording as they are; of a telephone's as if its sound were broad.
+
+        The telephone's band moves the vectors of all people to one side, so that different people are alike.
+        """
+        if self.telephone is None or not len(vectors):
+            return vectors
+        shares = (vectors - self.mean) @ self.telephone / float(self.telephone @ self.telephone)
+        share = float(np.median(shares))
+        return vectors if share < TELEPHONE_SHARE else _unit(vectors - np.float32(share) * self.telephone)
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors (N, D) where those of one speaker lie around a point with deviation 1 along each axis: (N, K)."""

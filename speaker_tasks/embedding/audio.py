@@ -10,12 +10,23 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from speaker_tasks.embedding.decoding import RATES, blocks
+from speaker_tasks.embedding.decoding import RATES, blocks, is_longer
 from speaker_tasks.embedding.features import SAMPLE_RATE
 from speaker_tasks.embedding.reading import Reading
 from speaker_tasks.errors import NotFinite, TooLarge, Unusable, UnusableAudio
 
-__all__ = ["MIN_SECONDS", "RATES", "SAMPLE_RATE", "Reading", "check", "decode", "is_silent", "resampled", "stream"]
+__all__ = [
+    "MIN_SECONDS",
+    "RATES",
+    "SAMPLE_RATE",
+    "Reading",
+    "check",
+    "check_length",
+    "decode",
+    "is_silent",
+    "resampled",
+    "stream",
+]
 
 MIN_SECONDS = 0.4
 """Less speech than this gives no voice; it is also more than what any front end needs."""
@@ -53,6 +64,17 @@ def stream(
     yield from resampled(read, max_seconds=max_seconds, setting=setting)
 
 
+def check_length(source: bytes | Path, max_seconds: float, setting: str = "") -> None:
+    """Raise what `stream` raises beyond `max_seconds`, before anything is decoded, where the length is certain."""
+    if is_longer(source, max_seconds):
+        raise _too_long("recording", max_seconds, setting)
+
+
+def _too_long(what: str, max_seconds: float, setting: str) -> TooLarge:
+    limit = f" ({setting})" if setting else ""
+    return TooLarge(f"the {what} is longer than {max_seconds:g} s{limit}", max_seconds=max_seconds)
+
+
 def resampled(
     pieces: Iterable[tuple[int, np.ndarray]],
     *,
@@ -70,8 +92,7 @@ def resampled(
     for rate, block in _in_time(pieces):
         seconds += len(block) / rate
         if max_seconds is not None and seconds > max_seconds * (1 + 1e-9):
-            limit = f" ({setting})" if setting else ""
-            raise TooLarge(f"the {what} is longer than {max_seconds:g} s{limit}", max_seconds=max_seconds)
+            raise _too_long(what, max_seconds, setting)
         if not _is_finite(block):
             raise NotFinite("the recording holds values that are not finite")
         if rate != at_rate and resampler is not None:

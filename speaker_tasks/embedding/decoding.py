@@ -26,6 +26,10 @@ RATES = range(4_000, 768_001)
 """Outside of it there is no speech; a rate of a few hertz would blow a small file up to hours."""
 LONGEST_SECONDS = 30 * 24 * 3600
 """A header that claims more does not know the length."""
+FEWEST_BYTES = 64
+"""For each second of sound; no speech codec takes less, and a smaller file is soon read."""
+CODEC_DELAY = 0.5
+"""Seconds that codecs put before and behind the sound at most, which decoders take away."""
 
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _INT16_SCALE = np.float32(1 / 32768)
@@ -43,11 +47,33 @@ def blocks(source: bytes | Path, reading: Reading) -> Iterator[tuple[int, np.nda
         reading.seconds += len(block) / rate
 
 
-def seconds_told(path: Path) -> float:
+def seconds_told(source: bytes | Path) -> float:
     """How long a recording is as its header tells, which may be wrong; 0 where it tells nothing."""
-    with suppress(OSError, RuntimeError):  # soundfile's errors are of the latter
-        return float(soundfile.info(path).duration)
-    return packets.seconds_told(path)
+    with suppress(OSError), _file(source) as file:
+        with suppress(RuntimeError, TypeError, ValueError):  # soundfile's errors are of the first
+            return float(soundfile.info(file).duration)
+        return packets.seconds_told(file)
+    return 0.0
+
+
+def is_longer(source: bytes | Path, seconds: float) -> bool:
+    """Whether a recording is longer than so many seconds for certain, without decoding it.
+
+    Its header has to say so, and so much sound has to be in its packets. False where only reading it would tell: if a
+    part is missing or several recordings are joined, and for formats without a length.
+    """
+    enough = seconds + CODEC_DELAY
+    with suppress(OSError), _file(source) as file:
+        if file.seek(0, 2) < seconds * FEWEST_BYTES or seconds_told(source) < enough:
+            return False
+        recordings = survey(file)
+        is_whole = len(recordings) == 1 and not recordings[0].fault
+        return is_whole and packets.seconds_held(file, recordings[0], enough) >= enough
+    return False
+
+
+def _file(source: bytes | Path) -> BinaryIO:
+    return Bytes(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def _of_source(source: bytes | Path, reading: Reading) -> Iterator[tuple[int, np.ndarray]]:
@@ -61,7 +87,7 @@ def _of_source(source: bytes | Path, reading: Reading) -> Iterator[tuple[int, np
         for start in range(0, len(samples), rate * BLOCK_SECONDS):
             yield rate, samples[start : start + rate * BLOCK_SECONDS] * _INT16_SCALE
         return
-    with Bytes(source) if isinstance(source, bytes) else source.open("rb") as file:
+    with _file(source) as file:
         parts = survey(file)
         refused: list[Part] = []
         for part in parts:

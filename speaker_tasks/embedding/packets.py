@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -45,6 +44,8 @@ AUDIBLE = 1e-4
 """The deviation above which a frame is not silent, -80 dBFS."""
 LARGEST_BLOCK = 1_536_000
 """Samples a second, over all channels, that are taken: 192 kHz of 8 channels."""
+LONGEST_PACKET = 1.0
+"""Seconds that a packet is believed to hold at most: one that claims more stands before a gap, or is wrong."""
 BAD_PACKETS, GAPS = "packets of it are damaged", "there are gaps in it"
 
 
@@ -88,25 +89,49 @@ def blocks(file: BinaryIO, part: Part, reading: Reading) -> Generator[tuple[int,
         raise Unreadable(str(error)) from error
 
 
-def seconds_told(path: Path) -> float:
+def seconds_told(file: BinaryIO) -> float:
     """How long a recording is as its container tells; 0 where it tells nothing."""
     import av
 
-    with (
-        suppress(OSError, ValueError, av.FFmpegError),
-        path.open("rb") as file,
-        av.open(file, options={"format_whitelist": CONTAINERS}) as container,
-    ):
+    with suppress(OSError, ValueError, av.FFmpegError), _opened(file) as container:
         return max(0.0, float(container.duration or 0) / av.time_base)
     return 0.0
 
 
-def _opened(file: BinaryIO, part: Part) -> Any:
+def seconds_held(file: BinaryIO, part: Part, enough: float) -> float:
+    """How many seconds of sound the packets of a recording hold, which are counted and not decoded.
+
+    Of the shortest track, where there are several. The count ends at `enough` seconds; 0 where PyAV cannot read it.
+    """
+    import av
+
+    with suppress(OSError, ValueError, av.FFmpegError), _opened(file, part) as container:
+        tracks = list(container.streams.audio)
+        held = {track.index: 0.0 for track in tracks}
+        longest = {track.index: _longest_packet(track) for track in tracks}
+        for packet in container.demux(tracks) if tracks else ():
+            if not packet.duration or packet.is_discard or packet.is_corrupt:
+                continue
+            number = packet.stream.index
+            held[number] += min(float(packet.duration * packet.time_base), longest[number])
+            if held[number] >= enough and min(held.values()) >= enough:
+                break
+        return min(held.values(), default=0.0)
+    return 0.0
+
+
+def _longest_packet(track: Any) -> float:
+    """Seconds that a packet of a track holds at most: one frame, where all frames of the codec are equal."""
+    codec = track.codec_context
+    return codec.frame_size / codec.sample_rate if codec.frame_size and codec.sample_rate else LONGEST_PACKET
+
+
+def _opened(file: BinaryIO, part: Part | None = None) -> Any:
     import av
 
     file.seek(0)
     options = {"format_whitelist": CONTAINERS}
-    if part.ignore_length:
+    if part is not None and part.ignore_length:
         options["ignore_length"] = "1"
     # Always a file object, never a name: FFmpeg would take some names for URLs.
     return av.open(file, options=options)

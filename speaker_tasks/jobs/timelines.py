@@ -38,7 +38,7 @@ class KeptVoices:
 
 
 class TimelineStore:
-    """The timelines of one Redis server, deleted `ttl` seconds after their last change."""
+    """The timelines of one Redis server, deleted `ttl` seconds after they were made, as their jobs' records are."""
 
     key_template = "speaker:timeline:{id}"
     history_template = "speaker:timelines-before:{id}"
@@ -109,12 +109,12 @@ class TimelineStore:
         for _ in range(ATTEMPTS):
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
+                left: Any = pipe.pttl(key)
                 now = self.get(job_id)
                 _check(now, revision)
                 changed = step(now, pipe)
                 pipe.hset(key, "now", orjson.dumps(changed))
-                pipe.expire(key, self.ttl)
-                pipe.expire(self.history_template.format(id=job_id), self.ttl)
+                pipe.pexpire(self.history_template.format(id=job_id), max(1, left))
                 with suppress(redis.WatchError):
                     pipe.execute()
                     return changed

@@ -15,7 +15,7 @@ from banks.bank import Bank, Clips, check_model
 from banks.names import clean_bank_name, clean_name
 from enrollment import gates
 from enrollment.gates import Candidate, EnrolledVoice, Voices
-from speaker_tasks.errors import Malformed, NotFound, Unusable
+from speaker_tasks.errors import Conflict, Malformed, NotFound, Unusable
 from speaker_tasks.jobs.timelines import KeptVoices, TimelineStore
 from speaker_tasks.operations.banks import BankKeeper, Change
 from speaker_tasks.settings import Settings
@@ -94,12 +94,21 @@ class TimelineKeeper:
         if not force:
             kept, left_out = self._gated(clips, voices, label, before)
         change = self._banks.add_clips(bank, label, _columns(kept, voices.digest), voices.model, f"timeline {job_id}")
-        change = change.warned(self._warnings(bank, label))
-        if label != speaker and timeline.of(label) is None:
-            self.correct(job_id, {"action": "name", "speaker": speaker, "name": label})
-        elif label != speaker:
-            self.correct(job_id, {"action": "merge", "speaker": speaker, "into": label})
+        change = change.warned(self._warnings(bank, label), self._called(job_id, timeline, speaker, label))
         return Enrolled(change, label, len(kept), round(sum(one.seconds for one in kept), 2), left_out)
+
+    def _called(self, job_id: str, timeline: Timeline, speaker: str, label: str) -> list[str]:
+        """Give the speaker their name in the timeline; a warning if somebody corrected it so that it cannot be."""
+        if label == speaker:
+            return []
+        wanted = {"action": "name", "speaker": speaker, "name": label}
+        if timeline.of(label) is not None:
+            wanted = {"action": "merge", "speaker": speaker, "into": label}
+        try:
+            self.correct(job_id, wanted)
+        except (NotFound, Unusable, Conflict) as error:
+            return [f"{label} is enrolled, but the timeline was corrected meanwhile: {error.message}"]
+        return []
 
     def _before(self, bank: str, model: str) -> Bank | None:
         if bank not in self._banks.store.names():

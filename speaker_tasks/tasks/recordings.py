@@ -190,6 +190,7 @@ class Run:
     def _blocks(self, source: bytes | Path, entry: Entry, reading: sound.Reading) -> Iterator[np.ndarray]:
         longest, named = self._context.settings.max_recording_seconds, self._context.settings.limit_of_enrollment
         if entry.start is None and entry.end is None:
+            sound.check_length(source, longest, named)
             return sound.stream(source, max_seconds=longest, setting=named, reading=reading)
         start = entry.start or 0.0
         return parts.stream(source, start, entry.end, max_seconds=longest, setting=named, reading=reading)

@@ -237,15 +237,13 @@ class Work:
 
     def _blocks(self, source: Path | Audio, reading: sound.Reading) -> Iterator[np.ndarray]:
         settings = self.context.settings
-        limits: dict[str, Any] = {
-            "max_seconds": settings.max_recording_seconds,
-            "setting": settings.limit_of_enrollment,
-        }
+        longest, named = settings.max_recording_seconds, settings.limit_of_enrollment
         if isinstance(source, Path):
-            return sound.stream(source, reading=reading, **limits)
+            sound.check_length(source, longest, named)
+            return sound.stream(source, max_seconds=longest, setting=named, reading=reading)
         if source.rate not in sound.RATES:
             raise Malformed(f"a rate of {source.rate} Hz; {sound.RATES[0]} to {sound.RATES[-1]} Hz are taken")
-        return sound.resampled([(source.rate, source.samples())], **limits)
+        return sound.resampled([(source.rate, source.samples())], max_seconds=longest, setting=named)
 
 
 class _Moved:

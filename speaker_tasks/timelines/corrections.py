@@ -30,8 +30,13 @@ def correct(timeline: Timeline, wanted: Mapping[str, Any]) -> Timeline:
 
 
 def name(timeline: Timeline, speaker: str, name: str) -> Timeline:
-    """Give a speaker of the timeline another name. Raises `Unusable` for one that another speaker has."""
+    """Give a speaker of the timeline another name, or none: the next `unknown-N`.
+
+    Raises `Unusable` for a name that another speaker has, and for another number.
+    """
     new, _ = clean_name(name), _speaker(timeline, speaker)
+    if new.startswith(UNKNOWN) and new not in (speaker, next_unknown(timeline)):
+        raise Unusable(f"{new} is no name; give one, or {next_unknown(timeline)}", speaker=new)
     if new != speaker and timeline.of(new) is not None:
         raise Unusable(f"{new} speaks here already: merge the two, if they are one person", speaker=new)
     turns = (_given(turn, new) if turn.speaker == speaker else turn for turn in timeline.turns)

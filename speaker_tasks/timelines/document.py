@@ -104,22 +104,32 @@ class Timeline:
 def summed(timeline: Timeline) -> Timeline:
     """The timeline with its turns' names in the parts, and each speaker's seconds and turns, counted anew.
 
-    Speakers without turns are left out, the others sorted by how much they speak.
+    Speakers without turns are left out, the others sorted by how much they speak. Where two turns of one speaker
+    overlap, as after a merge, the time counts once, and is no overlap.
     """
     names = {turn.id: turn.speaker for turn in timeline.turns}
     parts = tuple(replace(part, speaker=names[part.turn]) for part in timeline.exclusive if part.turn in names)
-    spoken: dict[str, float] = {}
-    count: dict[str, int] = {}
+    turns_of: dict[str, list[Turn]] = {}
     for turn in timeline.turns:
-        spoken[turn.speaker] = spoken.get(turn.speaker, 0.0) + turn.end - turn.start
-        count[turn.speaker] = count.get(turn.speaker, 0) + 1
+        turns_of.setdefault(turn.speaker, []).append(turn)
+    spoken = {name: covered(turns) for name, turns in turns_of.items()}
     speakers = [
-        replace(one, seconds=round(spoken[one.speaker], 2), turns=count[one.speaker])
+        replace(one, seconds=round(spoken[one.speaker], 2), turns=len(turns_of[one.speaker]))
         for one in timeline.speakers
         if one.speaker in spoken
     ]
     speakers.sort(key=lambda one: -one.seconds)
-    return replace(timeline, exclusive=parts, speakers=tuple(speakers))
+    twice = round(sum(spoken.values()) - covered(timeline.turns), 2)
+    return replace(timeline, exclusive=parts, speakers=tuple(speakers), overlap_seconds=twice)
+
+
+def covered(turns: Sequence[Turn]) -> float:
+    """Seconds in which somebody speaks."""
+    total, until = 0.0, 0.0
+    for turn in sorted(turns, key=lambda turn: turn.start):
+        total += max(0.0, turn.end - max(turn.start, until))
+        until = max(until, turn.end)
+    return total
 
 
 def marked(turns: Sequence[Turn]) -> tuple[Turn, ...]:

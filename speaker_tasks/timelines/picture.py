@@ -58,19 +58,17 @@ def _draw(timeline: Timeline, title: str) -> Any:
     with rc_context({"font.family": ["DejaVu Sans", *(name for name in FONTS if name in has)], "font.size": 9}):
         figure = Figure(figsize=(width, 1.1 + LANE_INCHES * max(1, len(people))), layout="constrained")
         axes = figure.subplots()
-        for turn in timeline.turns:
-            if turn.speaker not in lanes:
-                continue
-            lane, colour = lanes[turn.speaker], _colour(turn.speaker, lanes)
-            axes.broken_barh([(turn.start, turn.end - turn.start)], (lane - 0.36, 0.72), facecolors=colour)
-            inches = (turn.end - turn.start) / max(timeline.seconds, 1.0) * (width - SIDE_INCHES)
-            if inches > LETTER_INCHES * (len(turn.speaker) + 1):
-                middle = (turn.start + turn.end) / 2
-                axes.text(
-                    middle, lane, turn.speaker, ha="center", va="center", size=8, color=_ink(colour), clip_on=True
-                )
+        inches_a_second = (width - SIDE_INCHES) / max(timeline.seconds, 1.0)
+        for name, lane in lanes.items():
+            spans = [(turn.start, turn.end - turn.start) for turn in timeline.turns if turn.speaker == name]
+            colour = _colour(name, lanes)
+            axes.broken_barh(spans, (lane - 0.36, 0.72), facecolors=colour)  # one for all: each takes milliseconds
+            look: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "color": _ink(colour), "clip_on": True}
+            for start, seconds in spans:
+                if seconds * inches_a_second > LETTER_INCHES * (len(name) + 1):
+                    axes.text(start + seconds / 2, lane, name, parse_math=False, **look)
         shown = [f"{one.speaker}  {_clock(one.seconds)}" for one in people]
-        axes.set_yticks(range(len(people)), shown)
+        axes.set_yticks(range(len(people)), shown, parse_math=False)
         axes.set_ylim(max(1, len(people)) - 0.5, -0.5)
         axes.set_xlim(0, max(timeline.seconds, 1.0))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=int(width), steps=[1, 2, 3, 6, 10]))
@@ -79,7 +77,7 @@ def _draw(timeline: Timeline, title: str) -> Any:
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.set_title(title or "Who spoke when", loc="left", size=11)
+        axes.set_title(title or "Who spoke when", loc="left", size=11, parse_math=False)
         if not people:
             axes.text(0.5, 0.5, "no speech", transform=axes.transAxes, ha="center", color="#666666")
         figure.canvas.draw()

@@ -62,6 +62,14 @@ def test_an_admin_changes_a_bank_and_signs_out(locked: Visits, demo_bank: TaskCl
     assert page.url.endswith("/sign-in?next=people")
 
 
+def test_a_sign_out_leaves_no_names_of_meetings_in_the_browser(locked: Visits, demo_bank: TaskClient) -> None:
+    page = sign_in(locked, "admin", "/meetings")
+    page.evaluate("localStorage.setItem('speaker_meetings', JSON.stringify({job: 'dismissals.ogg'}))")
+    page.get_by_role("button", name="Sign out (admin-key)").click()
+    page.get_by_label("API key").wait_for()
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+
+
 def test_a_wrong_key_is_told_and_a_recognize_key_asks_the_default(locked: Visits, demo_bank: TaskClient) -> None:
     page = locked.open("/")
     page.get_by_label("API key").fill("spk_wrong")

@@ -128,6 +128,18 @@ def test_each_refusal_is_named_where_one_asks(fresh: Stack, demo_speakers: Path)
         assert web.get("/readyz").json()["error"]["code"] == "no_worker"
 
 
+def test_probes_write_once_in_a_while(fresh: Stack) -> None:
+    client, web = fresh.client(), fresh.web(workers=1, threads=4)
+
+    def written() -> int:
+        return int(client.redis.info("commandstats").get("cmdstat_set", {}).get("calls", 0))
+
+    before = written()
+    for _ in range(40):
+        assert web.get("/readyz").json()["error"]["code"] == "no_worker"
+    assert 1 <= written() - before <= 10
+
+
 def test_a_worker_that_waits_leaves_no_connection_behind_at_each_try(fresh: Stack) -> None:
     """It may wait for hours: then neither its files nor the server's clients may run out."""
     client, (refuse, cure) = fresh.client(), ALONE

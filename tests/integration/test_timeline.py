@@ -303,6 +303,25 @@ def test_what_is_too_large_is_refused_with_the_limit(talk: Web) -> None:
     assert "67108864" in answer.json()["error"]["message"]
 
 
+def test_what_is_too_long_is_refused_before_it_is_heard(stack: Stack, talk: Web) -> None:
+    seconds, rate = 4 * 3600 + 1, 4000
+    header = io.BytesIO()
+    soundfile.write(header, np.zeros(0), rate, format="WAV", subtype="PCM_U8")
+    count = seconds * rate
+    riff = bytearray(header.getvalue()[:44])
+    riff[4:8], riff[40:44] = (36 + count).to_bytes(4, "little"), count.to_bytes(4, "little")
+    sent = talk.post(
+        "/v1/timeline?bank=talk", data=bytes(riff) + bytes([128]) * count, headers={"Content-Type": "audio/wav"}
+    )
+    client, job = stack.client(), sent.json()["job"]["id"]
+    wait_for("the end", lambda: client.job(job).over, SECONDS)
+    ended = client.job(job)
+    assert ended.error is not None
+    assert ended.error["code"] == "too_large"
+    assert "longer than 14400 s (SPEAKER_MAX_RECORDING_SECONDS" in ended.error["message"]
+    assert (ended.total, ended.done) == (seconds, 0), "nothing was heard"
+
+
 def test_the_page_runs_as_it_stands(stack: Stack, talk: Web, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "timeline.md").read_text("utf-8")
     (shell,) = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -11,9 +11,10 @@ from kombu.exceptions import OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NotFoundHere
 
-from speaker_tasks.errors import SpeakerTasksError, TooLarge, TooManyRequests, Unavailable, storage_full
+from speaker_tasks.errors import RedisAway, SpeakerTasksError, TooLarge, TooManyRequests, Unavailable, storage_full
 from speaker_tasks.redis_server import refusal
 from web.http import accesslog
+from web.shared import services
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def answer(error: SpeakerTasksError) -> Response:
 
 
 def _known(error: SpeakerTasksError) -> Response:
+    if isinstance(error, RedisAway):
+        services().client.doubt_writable()
     if error.status >= 500 and not accesslog.is_expected(error.status):
         logger.warning("%s: %s", _what(), error)
     return answer(error)
@@ -50,6 +53,7 @@ def _known(error: SpeakerTasksError) -> Response:
 
 def _redis_away(error: Exception) -> Response:
     logger.warning("%s: Redis: %s", _what(), error)
+    services().client.doubt_writable()
     return answer(refusal(error))
 
 

@@ -108,7 +108,7 @@ def _ask(kind: str, names: tuple[str, ...], query: QuestionQuery) -> Response:
     if wait:
         shared.check_workers()
     check_bank(options.get("bank"))
-    sources = recordings(request, names, shared.settings.max_audio_seconds)
+    sources = recordings(request, names, shared.settings.max_audio_seconds, "SPEAKER_MAX_AUDIO_SECONDS")
     about = {**options, "key": caller().name, "request_id": request_id()}
 
     def make(job_id: str | None) -> JobRecord:

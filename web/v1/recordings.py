@@ -23,8 +23,8 @@ _SPELLINGS = str.maketrans("-_", "+/", " \t\r\n")
 ONE, TWO = ("audio",), ("first", "second")
 
 
-def recordings(request: Request, names: tuple[str, ...], max_seconds: float) -> list[Source]:
-    """The recordings of the request, one for each name.
+def recordings(request: Request, names: tuple[str, ...], max_seconds: float, setting: str) -> list[Source]:
+    """The recordings of the request, one for each name; samples may be of `max_seconds`, as `setting` says.
 
     Raises `Malformed`, `TooLarge`, `UnsupportedAudio` for a body of another type, `NotFinite`, `Unusable`.
     """
@@ -34,7 +34,7 @@ def recordings(request: Request, names: tuple[str, ...], max_seconds: float) -> 
     if kind == "application/json" or kind.endswith("+json"):
         body = json_object(request.get_data(cache=True))
         parts = [body] if names == ONE else [_part(body, name) for name in names]
-        return [_described(part, max_seconds) for part in parts]
+        return [_described(part, max_seconds, setting) for part in parts]
     if names == ONE and (kind.startswith(RAW_TYPES) or kind in RAW_OTHERS):
         return [_file(request.get_data(cache=True))]
     wanted = "multipart/form-data or application/json" + (" or audio/*" if names == ONE else "")
@@ -73,14 +73,14 @@ def _part(body: dict[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def _described(part: dict[str, Any], max_seconds: float) -> Source:
+def _described(part: dict[str, Any], max_seconds: float, setting: str) -> Source:
     given = [key for key in ("audio", "samples", "path") if key in part]
     if len(given) != 1 or (unknown := set(part) - {*given, "rate"}):
         hint = f"; {sorted(unknown)[0]!r} is unknown" if len(given) == 1 else ""
         raise Malformed(f"one of `audio` (base64), `samples` (with `rate`) and `path` is wanted{hint}")
     value = part[given[0]]
     if given[0] == "samples":
-        return _samples(value, part.get("rate", SAMPLE_RATE), max_seconds)
+        return _samples(value, part.get("rate", SAMPLE_RATE), max_seconds, setting)
     if not isinstance(value, str) or not value:
         raise Malformed(f"{given[0]!r} has to be text", key=given[0])
     return _encoded(value) if given[0] == "audio" else _path(value)
@@ -101,7 +101,7 @@ def _encoded(value: str) -> Audio:
         raise Malformed(f"`audio` is not base64: {error}", key="audio") from None
 
 
-def _samples(values: Any, rate: Any, max_seconds: float) -> Audio:
+def _samples(values: Any, rate: Any, max_seconds: float, setting: str) -> Audio:
     if isinstance(rate, float) and rate.is_integer():
         rate = int(rate)
     if not isinstance(rate, int) or isinstance(rate, bool) or rate not in RATES:
@@ -111,7 +111,7 @@ def _samples(values: Any, rate: Any, max_seconds: float) -> Audio:
     if len(values) > max_seconds * rate:
         seconds = round(len(values) / rate, 1)
         raise TooLarge(
-            f"the recording has {seconds:g} s; at most {max_seconds:g} s are taken (SPEAKER_MAX_AUDIO_SECONDS)",
+            f"the recording has {seconds:g} s; at most {max_seconds:g} s are taken ({setting})",
             seconds=seconds,
         )
     return Audio.of_samples(floats(values, "samples"), rate)

@@ -184,7 +184,8 @@ def timeline(query: TimelineQuery) -> Response:
     if wait:
         shared.check_workers()
     check_bank(options.get("bank"))
-    (source,) = recordings(request, ONE, shared.settings.max_recording_seconds)
+    longest = shared.settings.max_recording_seconds
+    (source,) = recordings(request, ONE, longest, "SPEAKER_MAX_RECORDING_SECONDS")
     about = {**options, "key": caller().name, "request_id": request_id()}
     about |= {"source": source} if isinstance(source, str) else {"source": "upload"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,12 @@ def test_centroids_are_unit_vectors_by_weight() -> None:
 
 
 def test_a_plda_survives_its_file(plda: Plda, tmp_path: Path) -> None:
-    plda.write(tmp_path / "plda.safetensors", {"model": "made up"})
+    assert plda.telephone is None
+    known = replace(plda, telephone=np.ones(SIZE, np.float32))
+    known.write(tmp_path / "plda.safetensors", {"model": "made up"})
     again, vectors = Plda.read(tmp_path / "plda.safetensors"), people(3)
+    assert again.telephone is not None
+    np.testing.assert_array_equal(again.telephone, known.telephone)
     assert again.project(vectors) == pytest.approx(plda.project(vectors), abs=0.02)
     assert (np.diff(plda.between) <= 0).all()
     assert Plda.load("a-model-without-one") is None
@@ -113,6 +118,56 @@ def test_the_shipped_plda_is_of_the_shipped_model() -> None:
         fitted = Plda.load(weights.load(model).card.model_id)
         assert fitted is not None, f"fit it anew: tools/fit_plda.py --model {model}"
         assert fitted.transform.shape == (512, len(fitted.between))
+
+
+def test_many_people_who_each_speak_once_are_not_one(plda: Plda) -> None:
+    whose = [number // 3 for number in range(90)]
+    voices = said(whose, people(30), seconds=1.6)
+    labels = cluster(voices, plda)
+    assert len(set(labels)) >= 28
+    together = cluster(voices, plda, tuned=Parameters(mixed=-1.0))
+    assert len(set(together)) < 15, "VBx alone gives them up"
+
+
+SIDE = people(1, seed=77)[0].astype(np.float32)
+"""Where a telephone moves everyone."""
+TELEPHONE = 0.8 * SIDE
+
+
+def by_telephone(voices: Voices) -> Voices:
+    moved = voices.vectors + 1.33 * SIDE  # 0.8 of it once the length is one again
+    return replace(voices, vectors=moved / np.linalg.norm(moved, axis=1, keepdims=True))
+
+
+def test_a_telephone_makes_nobody_alike(plda: Plda) -> None:
+    meeting = by_telephone(said([number % 4 for number in range(32)], people(4)))
+    assert len(set(cluster(meeting, plda))) < 4
+    assert len(set(cluster(meeting, replace(plda, telephone=TELEPHONE)))) == 4
+
+
+def test_one_person_on_a_telephone_stays_one(plda: Plda) -> None:
+    alone = by_telephone(said([0] * 12, people(1)))
+    assert len(set(cluster(alone, replace(plda, telephone=TELEPHONE)))) == 1
+
+
+def test_broad_sound_is_left_as_it_is(plda: Plda) -> None:
+    vectors = said([0, 1, 2, 3], people(4)).vectors
+    np.testing.assert_array_equal(replace(plda, telephone=TELEPHONE).broad(vectors), vectors)
+
+
+def test_the_shipped_telephone_is_what_one_does_to_a_voice(demo_speakers: Path) -> None:
+    from speaker_tasks.embedding import audio
+    from speaker_tasks.embedding.embedder import Embedder
+    from tools.fit_plda import by_telephone as called
+
+    embedder = Embedder.load("campplus")
+    fitted = Plda.load(embedder.model_id)
+    assert fitted is not None
+    assert fitted.telephone is not None
+    sound = audio.decode(demo_speakers / "Brian" / "3.ogg")
+    broad, narrow = embedder.embed(sound), embedder.embed(called(sound))
+    length = float(fitted.telephone @ fitted.telephone)
+    assert float((narrow - broad) @ fitted.telephone) / length > 0.3
 
 
 def test_components_that_others_explain_die_out(plda: Plda) -> None:

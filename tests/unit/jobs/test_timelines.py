@@ -87,10 +87,15 @@ def test_of_two_at_once_both_count(store: TimelineStore) -> None:
     assert store.change("job", slow)["said"] == "ab"
 
 
-def test_all_of_it_is_forgotten_together(store: TimelineStore, redis: Redis) -> None:
+def test_all_of_it_is_forgotten_together_and_no_later_for_a_correction(store: TimelineStore, redis: Redis) -> None:
+    redis.expire(store.key_template.format(id="job"), 40)  # twenty seconds later
     store.change("job", say("a"))
     for template in (store.key_template, store.history_template):
-        assert 0 < redis.ttl(template.format(id="job")) <= 60
+        assert 0 < redis.ttl(template.format(id="job")) <= 40
+    store.change("job", say("b"))
+    store.undo("job")
+    for template in (store.key_template, store.history_template):
+        assert 0 < redis.ttl(template.format(id="job")) <= 40
 
 
 def test_a_voice_that_is_purged_leaves(store: TimelineStore, redis: Redis) -> None:

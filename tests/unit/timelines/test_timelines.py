@@ -64,6 +64,10 @@ def test_a_turn_of_somebody_else(timeline: Timeline) -> None:
 def test_a_reassigned_turn_no_longer_overlaps_its_own_speaker(timeline: Timeline) -> None:
     done = correct(timeline, {"action": "reassign", "turn": 2, "speaker": "Ann"})
     assert not any(turn.overlap for turn in done.turns)
+    assert (timeline.overlap_seconds, done.overlap_seconds) == (1.0, 0.0)
+    ann = done.of("Ann")
+    assert ann is not None
+    assert ann.seconds == 10.5, "what two turns of hers have in common counts once"
 
 
 def test_two_who_are_one(timeline: Timeline) -> None:
@@ -81,6 +85,7 @@ def test_two_who_are_one(timeline: Timeline) -> None:
         ({"action": "name", "speaker": "Zoe", "name": "Eve"}, NotFound),
         ({"action": "name", "speaker": "Ann", "name": "Ben"}, Unusable),
         ({"action": "name", "speaker": "Ann", "name": " "}, Unusable),
+        ({"action": "name", "speaker": "Ann", "name": "unknown-7"}, Unusable),
         ({"action": "reassign", "turn": 9, "speaker": "Ann"}, NotFound),
         ({"action": "reassign", "turn": 1, "speaker": "unknown-7"}, NotFound),
         ({"action": "merge", "speaker": "Ann", "into": "Ann"}, Unusable),
@@ -113,6 +118,21 @@ def test_a_timeline_without_turns_has_forms(timeline: Timeline) -> None:
     assert forms.rttm(empty) == forms.srt(empty) == ""
     assert forms.vtt(empty) == "WEBVTT\n\n"
     assert picture.png(empty).startswith(b"\x89PNG")
+
+
+def test_a_name_with_signs_of_formulas_is_drawn_as_it_is() -> None:
+    name = "A $\\frac$ B"
+    turns = (Turn(1, 0.0, 9.0, name, 0, False),)
+    drawn = summed(Timeline(10.0, 9.0, 0.0, turns, (), (Speaker(name, 0, True, 0, 0, 9.0),)))
+    assert picture.png(drawn, title="$\\frac$.wav").startswith(b"\x89PNG")
+
+
+def test_a_long_meeting_is_drawn_in_a_few_pieces() -> None:
+    turns = marked([Turn(number, 2.5 * number, 2.5 * number + 2, f"P{number % 4}", 0, False) for number in range(800)])
+    people = tuple(Speaker(f"P{number}", number, True, 0, 0, 9.0) for number in range(4))
+    (axes,) = picture._draw(summed(Timeline(2002.0, 1600.0, 0.0, turns, (), people)), "").axes
+    assert len(axes.collections) == 4
+    assert sum(len(one.get_paths()) for one in axes.collections) == 800
 
 
 def test_the_picture_has_a_lane_for_each_in_their_colours(timeline: Timeline) -> None:

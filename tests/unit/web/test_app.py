@@ -70,6 +70,17 @@ def test_a_body_over_the_limit_is_not_read(client: FlaskClient) -> None:
     assert answer.get_json()["error"]["details"]["limit"] == 100_000
 
 
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [("/v1/timeline", "SPEAKER_MAX_RECORDING_SECONDS"), ("/v1/identify?wait=0", "SPEAKER_MAX_AUDIO_SECONDS")],
+)
+def test_too_many_samples_are_refused_with_the_limit_that_counts(path: str, setting: str) -> None:
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", max_recording_seconds=2.0, max_audio_seconds=1.0))
+    answer = app.test_client().post(path, json={"samples": [0] * 8001, "rate": 4000})
+    assert answer.status_code == 413, answer.text
+    assert setting in answer.get_json()["error"]["message"]
+
+
 def test_a_form_with_a_long_text_field_is_told_of_the_field(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = 10_000_000
     app.add_url_rule("/form", "form", lambda: str(request.form), methods=["POST"])

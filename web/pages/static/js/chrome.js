@@ -1,4 +1,6 @@
-// What every page has round it: the language and the theme, kept in cookies that the server reads.
+// What every page has round it: the language and the theme, kept in cookies that the server reads, and the sign-out.
+
+import { forget } from "./past.js";
 
 const YEAR = 365 * 24 * 3600;
 const root = document.documentElement;
@@ -20,3 +22,5 @@ document.getElementById("theme")?.addEventListener("click", () => {
   keep("speaker_theme", root.dataset.theme);
   dispatchEvent(new Event("themechange"));
 });
+
+document.getElementById("sign-out")?.addEventListener("submit", forget);

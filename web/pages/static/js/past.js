@@ -1,4 +1,4 @@
-// What the meetings' recordings were called: this browser remembers it, the service does not.
+// What the meetings' recordings were called: this browser remembers it until the sign-out, the service does not.
 
 const KEY = "speaker_meetings";
 const MOST = 50;
@@ -13,6 +13,15 @@ const read = () => {
 
 /** The name of the recording that a job is about; undefined where this browser did not send it. */
 export const nameOf = (job) => read()[job];
+
+/** Forget all names. */
+export function forget() {
+  try {
+    localStorage.removeItem(KEY);
+  } catch {
+    // no storage, nothing to forget
+  }
+}
 
 /** Remember the name of a job's recording. */
 export function remember(job, name) {
