@@ -3,13 +3,15 @@
     python tools/train_target.py hear --wheel WHEEL --out FOLDER [--meetings 150] [--seed 0] [--development]
     python tools/train_target.py train FOLDER [FOLDER ...] --out FOLDER [--minutes 40]
 
-`hear` makes meetings and keeps what the trunk and the first look give of them. WHEEL is pyannote.db.odessa.ami's
+`hear` makes meetings and keeps what the trunk and the first look give of them. `train` writes
+`target-MODEL.safetensors`, which `speaker_tasks/diarization/models` holds. WHEEL is pyannote.db.odessa.ami's
 (`diarization/training/turnfiles.py`). Needs torch to train, and SPEAKER_SHARED's speech and noise.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import multiprocessing
 import os
@@ -30,7 +32,8 @@ from speaker_tasks.diarization.training.turntaking import Turns, conversation, m
 MEETING_SECONDS = 180.0
 WINDOW = 500
 """Steps of a window: 20 s."""
-BATCH = 16
+BATCH = 8
+KEPT_SECONDS = 180.0
 STRANGER = 0.3
 """How often somebody is looked for who is not there."""
 
@@ -103,6 +106,33 @@ def drawn(random: np.random.Generator, real: dict[str, Turns]) -> Turns:
     return merged(turns)
 
 
+def fixed_weights() -> dict[str, np.ndarray]:
+    """The part of the embedding network that makes a vector of the frames' mean and deviation."""
+    from speaker_tasks.diarization.target import CHANNELS
+    from speaker_tasks.embedding.weights import load
+
+    tensors = {name: np.asarray(value, np.float32) for name, value in load("campplus").tensors.items()}
+    kernel = tensors["fc6/kernel"]
+    return {
+        "inner.mean": kernel[:CHANNELS],
+        "inner.deviation": kernel[CHANNELS : 2 * CHANNELS],
+        "inner.bias": tensors["fc6/bias"],
+        "inner.isometry": tensors["isometry/kernel"],
+    }
+
+
+def read(file: Path, fixed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A meeting, with the voices around its steps and its people's as they are compared."""
+    from speaker_tasks.diarization.target import BLOCK_STEPS, inner_voices, near_voices
+
+    one = dict(np.load(file))
+    blocks = [
+        np.stack(list(near_voices(one["frames"][first : first + BLOCK_STEPS].astype(np.float32), fixed)), axis=1)
+        for first in range(0, len(one["frames"]), BLOCK_STEPS)
+    ]
+    return one | {"near": np.concatenate(blocks).astype(np.float16), "voices": inner_voices(one["voices"], fixed)}
+
+
 def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]], strangers: np.ndarray) -> Any:
     """Windows of random meetings with equally many people, who come in random order."""
     import torch
@@ -111,7 +141,7 @@ def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]],
 
     people = min(meetings[int(random.integers(len(meetings)))]["activity"].shape[1], MOST_PEOPLE - 1)
     alike = [one for one in meetings if min(one["activity"].shape[1], MOST_PEOPLE - 1) == people]
-    frames, sound, said, voices, there, truth = [], [], [], [], [], []
+    frames, near, sound, said, voices, there, truth = [], [], [], [], [], [], []
     for _ in range(BATCH):
         one = alike[int(random.integers(len(alike)))]
         first = int(random.integers(len(one["frames"]) - WINDOW + 1))
@@ -121,12 +151,13 @@ def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]],
         activity[:people], real[:people] = one["activity"][rows, who].T, one["truth"][rows, who].T
         voice = np.concatenate([one["voices"][who], strangers[random.integers(len(strangers), size=1)]])
         frames.append(one["frames"][rows])
+        near.append(one["near"][rows])
         sound.append(one["sound"][rows])
         said.append(odds(activity))
         voices.append(voice)
         there.append(np.append(np.ones(people), random.random() < STRANGER))
         truth.append(real)
-    made = (np.stack(part).astype(np.float32) for part in (frames, sound, said, voices, there, truth))
+    made = (np.stack(part).astype(np.float32) for part in (frames, near, sound, said, voices, there, truth))
     return [torch.from_numpy(part) for part in made]
 
 
@@ -134,60 +165,61 @@ def loss_of(network: Any, batch: Any) -> Any:
     """Binary cross-entropy of the second look."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    frames, sound, said, voices, there, truth = batch
-    logits = said + network(network.code(frames), sound, said, voices, there)
+    said, there, truth = batch[3], batch[5], batch[6]
+    logits = said + network(*batch[:-1])
     losses = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=2)
     return (losses * there).sum() / there.sum(), logits
 
 
 def errors_of(logits: Any, batch: Any) -> tuple[float, float, float]:
     """Missed and false steps, and steps of speech."""
-    there, truth = batch[4], batch[5] * batch[4][:, :, None]
+    there, truth = batch[5], batch[6] * batch[5][:, :, None]
     says = (logits > 0).float() * there[:, :, None]
     return float((truth * (1 - says)).sum()), float(((1 - truth) * says).sum()), float(truth.sum())
+
+
+def tested(network: Any, tests: list[Any]) -> str:
+    """The errors on held-out meetings, and those of the first look."""
+    import torch
+
+    network.eval()
+    with torch.no_grad():
+        results = [(loss_of(network, batch), batch) for batch in tests]
+    network.train()
+    missed, false, spoken = np.sum([errors_of(logits, batch) for (_, logits), batch in results], axis=0)
+    first = np.sum([errors_of(batch[3], batch) for batch in tests], axis=0)
+    return (
+        f"loss {np.mean([float(loss) for (loss, _), _ in results]):.4f}, "
+        f"missed {100 * missed / spoken:.2f}, false {100 * false / spoken:.2f} % "
+        f"(first look {100 * first[0] / spoken:.2f}, {100 * first[1] / spoken:.2f})"
+    )
 
 
 def train(given: argparse.Namespace) -> None:
     """Train for so many minutes; weights are written now and then."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     from speaker_tasks.diarization.training.target_network import Target
 
     torch.manual_seed(given.seed)
     torch.set_num_threads(given.threads)
-    random = np.random.default_rng(given.seed)
-    files = sorted(file for folder in given.folders for file in folder.glob("*.npz"))
-    meetings = [dict(np.load(file)) for file in files]
-    held = [dict(np.load(file)) for file in sorted(given.held.glob("*.npz"))]
+    random, fixed = np.random.default_rng(given.seed), fixed_weights()
+    meetings = [read(file, fixed) for folder in given.folders for file in sorted(folder.glob("*.npz"))]
+    held = [read(file, fixed) for file in sorted(given.held.glob("*.npz"))]
     strangers = np.concatenate([one["voices"] for one in meetings])
-    tests = [batch_of(np.random.default_rng(number), held, strangers) for number in range(12)]
-    print(f"{len(meetings)} meetings, {len(held)} held out", flush=True)
+    tests = [batch_of(np.random.default_rng(number), held, strangers) for number in range(24)]
     network = Target()
-    print(f"{sum(one.numel() for one in network.parameters())} weights", flush=True)
+    if given.start is not None:
+        network.load_state_dict(load_file(given.start))
+    print(f"{len(meetings)} meetings, {len(held)} held out; {tested(network, tests)}", flush=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=1e-2)
     given.out.mkdir(parents=True, exist_ok=True)
-
-    def test() -> str:
-        network.eval()
-        with torch.no_grad():
-            results = [(loss_of(network, batch), batch) for batch in tests]
-            network.train()
-            counted = np.sum([errors_of(logits, batch) for (_, logits), batch in results], axis=0)
-            first = np.sum([errors_of(batch[2], batch) for batch in tests], axis=0)
-        loss = np.mean([float(loss) for (loss, _), _ in results])
-        missed, false, spoken = counted
-        return (
-            f"loss {loss:.4f}, missed {100 * missed / spoken:.2f}, false {100 * false / spoken:.2f} % "
-            f"(first look {100 * first[0] / spoken:.2f}, {100 * first[1] / spoken:.2f})"
-        )
-
     started, step, losses, kept = time.monotonic(), 0, [], 0
-    print(test(), flush=True)
     while (gone := time.monotonic() - started) < 60 * given.minutes:
-        share = gone / (60 * given.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = given.rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * share))
+            falling = 0.5 * (1 + math.cos(math.pi * gone / (60 * given.minutes)))
+            group["lr"] = given.rate * min(1.0, (step + 1) / 50) * falling
         loss, _ = loss_of(network, batch_of(random, meetings, strangers))
         optimizer.zero_grad()
         loss.backward()
@@ -195,14 +227,27 @@ def train(given: argparse.Namespace) -> None:
         optimizer.step()
         losses.append(loss.item())
         step += 1
-        if step % 50 == 0:
-            print(f"{step} steps, {gone:.0f} s: {np.mean(losses[-50:]):.4f}", flush=True)
-        if gone > (kept + 1) * 180:
+        if gone > (kept + 1) * KEPT_SECONDS:
             kept += 1
-            print(test(), flush=True)
+            print(f"{step} steps, {gone:.0f} s: {np.mean(losses[-50:]):.4f}; {tested(network, tests)}", flush=True)
             save_file(network.state_dict(), given.out / "last.safetensors")
-    print(test(), flush=True)
+    print(f"{step} steps: {tested(network, tests)}", flush=True)
     save_file(network.state_dict(), given.out / "last.safetensors")
+    write(given.out, network, fixed, {"trained on": f"{len(meetings)} made-up meetings", "steps": step})
+
+
+def write(folder: Path, network: Any, fixed: dict[str, np.ndarray], card: dict[str, Any]) -> None:
+    """Write the file that is shipped: weights as float16."""
+    from safetensors.numpy import save_file
+
+    from speaker_tasks.embedding.weights import load
+
+    whole = {name: value.numpy() for name, value in network.state_dict().items()} | fixed
+    save_file(
+        {name: np.ascontiguousarray(value, np.float16) for name, value in whole.items()},
+        folder / f"target-{load('campplus').card.model_id}.safetensors",
+        {"card": json.dumps(card)},
+    )
 
 
 def main() -> None:
@@ -223,6 +268,7 @@ def main() -> None:
     two.add_argument("folders", nargs="+", type=Path)
     two.add_argument("--held", type=Path, required=True, help="a folder of development meetings")
     two.add_argument("--out", type=Path, required=True)
+    two.add_argument("--start", type=Path, help="weights of an earlier run to go on from")
     two.add_argument("--minutes", type=float, default=40.0)
     two.add_argument("--rate", type=float, default=1e-3)
     two.add_argument("--threads", type=int, default=2)

@@ -8,7 +8,7 @@ gave, and at what the others do meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,15 @@ CHANNELS = 512
 """Of the trunk's frames."""
 SURE = 0.99
 """The first look's probabilities lie between this and its complement."""
-CODE = 96
-"""Channels that the trunk's frames are brought down to, and that voices have."""
-SIZE = 96
+SPANS = (7, 25)
+"""Steps that a voice around a step is taken from: a quarter of a second, and one second."""
+INNER = 192
+"""Numbers of such a voice."""
+HEARD = 32
+"""Channels that the trunk's frames are brought down to."""
+CODE = HEARD + len(SPANS) * INNER
+NOBODY = -0.2
+SIZE = 64
 KERNEL = 5
 DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8, 16)
 MIXED_BEHIND = (1, 3, 5, 7)
@@ -118,7 +124,9 @@ class SecondLook:
 
     def code(self, frames: np.ndarray) -> np.ndarray:
         """What is kept of the trunk's frames in a block `(T, CHANNELS)`, two to one: `(ceil(T / 2), CODE)` float16."""
-        return self._normed("encoded", self._layer("encode", paired(frames))).astype(np.float16)
+        steps = paired(frames)
+        heard = self._normed("encoded", self._layer("encode", steps))
+        return np.concatenate([heard, *near_voices(steps, self._weights)], axis=1).astype(np.float16)
 
     def look(
         self,
@@ -134,17 +142,17 @@ class SecondLook:
         (S, D) the people's unit vectors. `moved` is called several times a second with the seconds that were looked
         at; what it raises ends the look.
         """
-        count = len(codes)
+        count, inner = len(codes), inner_voices(voices, self._weights)
         heard, said = to_steps(sound, count), to_steps(activity, count)
         added = np.zeros_like(said)
         for first in range(0, count, CHUNK_STEPS):
             start, end = max(0, first - REACH), min(count, first + CHUNK_STEPS + REACH)
             rows = slice(start, end)
-            who = _speaking(said[rows])
-            found = self._added(codes[rows].astype(np.float32), heard[rows], said[rows][:, who], voices[who])
-            kept = slice(first, min(first + CHUNK_STEPS, count))
-            added[kept, who] = found[first - start : kept.stop - start]
-            moved(kept.stop * STEP_SECONDS)
+            if len(who := _speaking(said[rows])):
+                found = self._added(codes[rows].astype(np.float32), heard[rows], said[rows][:, who], inner[who])
+                kept = slice(first, min(first + CHUNK_STEPS, count))
+                added[kept, who] = found[first - start : kept.stop - start]
+            moved(min(first + CHUNK_STEPS, count) * STEP_SECONDS)
         second = odds(activity) + to_frames(added, len(activity))
         probabilities: np.ndarray = 1 / (1 + np.exp(-second))
         return probabilities
@@ -152,13 +160,14 @@ class SecondLook:
     def _added(self, codes: np.ndarray, sound: np.ndarray, said: np.ndarray, voices: np.ndarray) -> np.ndarray:
         """What is added to the log odds of these people in these steps, `(N, S)`."""
         people, steps = said.shape[1], len(codes)
-        mine = codes[None] * (voices @ self._weights["voice.weight"].T)[:, None]
+        near = codes[:, HEARD:].reshape(steps, len(SPANS), INNER)
+        alike = np.einsum("ntd,sd->snt", near, voices, optimize=True)
         sure = np.clip(said, 1 - SURE, SURE).T[..., None]
         rows = np.concatenate(
             [
-                np.broadcast_to(codes, (people, *codes.shape)),
-                mine,
-                mine.mean(axis=-1, keepdims=True),
+                np.broadcast_to(codes[:, :HEARD], (people, steps, HEARD)),
+                alike,
+                _best_of_others(alike),
                 sure,
                 sure.sum(axis=0, keepdims=True) - sure,
                 np.broadcast_to(sound, (people, steps, 3)),
@@ -193,6 +202,45 @@ class SecondLook:
         apart = rows - rows.mean(axis=-1, keepdims=True)
         apart /= np.sqrt(np.square(apart).mean(axis=-1, keepdims=True) + NORM_EPSILON)
         return apart * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+
+def near_voices(steps: np.ndarray, weights: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """The voice around each step of a block `(n, CHANNELS)`, for each of SPANS: `(n, INNER)` unit vectors.
+
+    It is what the embedding network makes of the mean and the deviation of so many steps. `weights` has "inner.mean",
+    "inner.deviation" (CHANNELS, INNER) and "inner.bias".
+    """
+    for span in SPANS:
+        mean = _moving_mean(steps, span)
+        deviation = np.sqrt(np.maximum(_moving_mean(np.square(steps), span) - np.square(mean), 1e-6))
+        inner = mean @ weights["inner.mean"] + deviation @ weights["inner.deviation"] + weights["inner.bias"]
+        yield _unit(inner)
+
+
+def inner_voices(voices: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Vectors `(S, D)` as they are before the network's last layer, an isometry: `(S, INNER)` unit vectors."""
+    return _unit(voices @ weights["inner.isometry"].T)
+
+
+def _moving_mean(steps: np.ndarray, span: int) -> np.ndarray:
+    """The mean of `span` steps around each; the block's first and last step go on beyond it."""
+    wide = np.pad(steps, ((span // 2 + 1, span // 2), (0, 0)), mode="edge")
+    sums = np.cumsum(wide, axis=0, dtype=np.float64)
+    mean: np.ndarray = ((sums[span:] - sums[:-span]) / span).astype(np.float32)
+    return mean
+
+
+def _best_of_others(alike: np.ndarray) -> np.ndarray:
+    """For each person the most that anybody else is alike `(S, N, spans)`; NOBODY where there is nobody else."""
+    if len(alike) < 2:
+        return np.full_like(alike, NOBODY)
+    best, second = -np.sort(-alike, axis=0)[:2]
+    others: np.ndarray = np.where(alike == best, second, best)
+    return others
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
 
 
 def _speaking(said: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE
+from speaker_tasks.diarization.target import CHANNELS, DILATIONS, HEARD, KERNEL, MIXED_BEHIND, NOBODY, SIZE, SPANS
 
 DROPPED = 0.1
 
@@ -30,38 +30,40 @@ class Block(nn.Module):
 class Target(nn.Module):
     """Log odds that each person speaks in each step; begins as the first look's."""
 
-    def __init__(self, voice: int = CHANNELS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encode, self.encoded = nn.Linear(CHANNELS, CODE), nn.LayerNorm(CODE)
-        self.voice = nn.Linear(voice, CODE, bias=False)
-        self.begin, self.dropped = nn.Linear(2 * CODE + 6, SIZE), nn.Dropout(DROPPED)
+        self.encode, self.encoded = nn.Linear(CHANNELS, HEARD), nn.LayerNorm(HEARD)
+        self.begin, self.dropped = nn.Linear(HEARD + 2 * len(SPANS) + 5, SIZE), nn.Dropout(DROPPED)
         self.blocks = nn.ModuleList(Block(dilation) for dilation in DILATIONS)
         self.mix = nn.ModuleList(nn.Linear(SIZE, SIZE) for _ in MIXED_BEHIND)
         self.end = nn.Linear(SIZE, 1)
         nn.init.zeros_(self.end.weight)
         nn.init.zeros_(self.end.bias)
-        nn.init.normal_(self.voice.weight)  # of unit vectors: its output has a deviation of 1
 
-    def code(self, frames: torch.Tensor) -> torch.Tensor:
-        """What is kept of the trunk's frames: `(..., CHANNELS)` to `(..., CODE)`."""
-        return self.encoded(self.encode(frames))
-
-    def forward(
-        self, codes: torch.Tensor, sound: torch.Tensor, odds: torch.Tensor, voices: torch.Tensor, there: torch.Tensor
+    def forward(  # noqa: PLR0917 (what it sees, as they come)
+        self,
+        frames: torch.Tensor,
+        near: torch.Tensor,
+        sound: torch.Tensor,
+        odds: torch.Tensor,
+        voices: torch.Tensor,
+        there: torch.Tensor,
     ) -> torch.Tensor:
         """What is added to the first look's log odds.
 
-        `codes` (B, N, CODE), `sound` (B, N, 3), `odds` (B, S, N), `voices` (B, S, D), `there` (B, S): 1 for people, 0
-        for padding. Gives (B, S, N).
+        `frames` (B, N, CHANNELS), `near` (B, N, spans, INNER), `sound` (B, N, 3), `odds` (B, S, N), `voices`
+        (B, S, INNER), `there` (B, S): 1 for people, 0 for padding. Gives (B, S, N).
         """
         batch, people, steps = odds.shape
-        mine = codes[:, None] * self.voice(voices)[:, :, None]
-        alike = mine.mean(dim=-1, keepdim=True)
-        spread = codes[:, None].expand(batch, people, steps, CODE)
-        heard = sound[:, None].expand(batch, people, steps, 3)
+        heard = self.encoded(self.encode(frames))[:, None].expand(batch, people, steps, HEARD)
+        alike = torch.einsum("bntd,bsd->bsnt", near, voices)
+        alike = torch.where(there[:, :, None, None] > 0, alike, torch.full_like(alike, NOBODY))
+        best, second = alike.topk(2, dim=1).values.split(1, dim=1)
+        others = torch.where(alike == best, second, best)
         said = torch.sigmoid(odds)[..., None]
-        others = said.sum(dim=1, keepdim=True) - said
-        rows = self.dropped(self.begin(torch.cat([spread, mine, alike, said, others, heard], dim=-1)))
+        rest = said.sum(dim=1, keepdim=True) - said
+        kinds = sound[:, None].expand(batch, people, steps, 3)
+        rows = self.dropped(self.begin(torch.cat([heard, alike, others, said, rest, kinds], dim=-1)))
         count = there.sum(dim=1).clamp(min=1.0)[:, None, None, None]
         mixed = 0
         for number, block in enumerate(self.blocks):

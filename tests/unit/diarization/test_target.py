@@ -13,14 +13,24 @@ from speaker_tasks.diarization.clustering import Voices
 from speaker_tasks.diarization.listening import Heard
 from speaker_tasks.diarization.people import people_of
 from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES
-from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE, SecondLook
+from speaker_tasks.diarization.target import (
+    CHANNELS,
+    CODE,
+    DILATIONS,
+    HEARD,
+    INNER,
+    KERNEL,
+    MIXED_BEHIND,
+    SIZE,
+    SPANS,
+    SecondLook,
+)
 from speaker_tasks.diarization.training.examples import spoken, truth_of
 from speaker_tasks.diarization.training.turnfiles import HELD_OUT, TURNS, ami, excerpt
 
 SHAPES = {
-    "encode": (CODE, CHANNELS),
-    "voice": (CODE, CHANNELS),
-    "begin": (SIZE, 2 * CODE + 6),
+    "encode": (HEARD, CHANNELS),
+    "begin": (SIZE, HEARD + 2 * len(SPANS) + 5),
     "end": (1, SIZE),
     **{f"mix.{number}": (SIZE, SIZE) for number in range(len(MIXED_BEHIND))},
     **{f"blocks.{number}.over_time": (SIZE, 1, KERNEL) for number in range(len(DILATIONS))},
@@ -29,17 +39,27 @@ SHAPES = {
 }
 
 
-def weights() -> dict[str, np.ndarray]:
+def learned() -> dict[str, np.ndarray]:
+    """Weights that mean nothing."""
     random = np.random.default_rng(0)
     made = {}
     for name, shape in SHAPES.items():
         made[f"{name}.weight"] = random.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
         made[f"{name}.bias"] = random.normal(0, 0.1, shape[0]).astype(np.float32)
-    for name in ("encoded", *(f"blocks.{number}.norm" for number in range(len(DILATIONS)))):
-        made[f"{name}.weight"] = np.ones(SIZE, np.float32)
-        made[f"{name}.bias"] = np.zeros(SIZE, np.float32)
-    del made["voice.bias"]
+    for name, size in {"encoded": HEARD, **{f"blocks.{number}.norm": SIZE for number in range(len(DILATIONS))}}.items():
+        made[f"{name}.weight"] = np.ones(size, np.float32)
+        made[f"{name}.bias"] = np.zeros(size, np.float32)
     return made
+
+
+def weights() -> dict[str, np.ndarray]:
+    """With the part that is the embedding network's."""
+    random = np.random.default_rng(3)
+    fixed = {
+        name: random.normal(0, 0.05, (CHANNELS, INNER)).astype(np.float32) for name in ("inner.mean", "inner.deviation")
+    }
+    isometry = np.linalg.qr(random.normal(size=(CHANNELS, INNER)))[0].T.astype(np.float32)
+    return learned() | fixed | {"inner.bias": np.zeros(INNER, np.float32), "inner.isometry": isometry}
 
 
 def recording(seconds: float, people: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -87,27 +107,37 @@ def test_who_was_not_heard_at_all_stays_silent_and_changes_nobody():
     found = second.look(codes, sound, activity, voices)
     assert found[:, 2].max() <= 1 - target.SURE + 1e-6
     np.testing.assert_allclose(found[:, :2], second.look(codes, sound, activity[:, :2], voices[:2]), atol=1e-6)
+    nobody = second.look(codes, sound, np.zeros_like(activity), voices)
+    assert nobody.max() <= 1 - target.SURE + 1e-6
 
 
 def test_it_is_the_network_that_torch_trains():
     torch = pytest.importorskip("torch", reason="training needs torch: pip install torch")
     from speaker_tasks.diarization.training.target_network import Target
 
-    codes, sound, activity, voices = recording(20.0, 3)
+    _, sound, activity, voices = recording(20.0, 3)
     network, second = Target().eval(), SecondLook(weights())
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights().items()})
-    said = target.odds(target.to_steps(activity, len(codes)))
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in learned().items()})
+    frames = np.random.default_rng(2).normal(size=(1000, CHANNELS)).astype(np.float32)
+    codes = second.code(frames)
+    assert codes.shape == (500, CODE)
+    said = target.odds(target.to_steps(activity, 500))
+    near = codes[:, HEARD:].astype(np.float32).reshape(500, len(SPANS), INNER)
+    people = target.inner_voices(voices, weights())
+    rows = (target.paired(frames), near, target.to_steps(sound, 500), said.T, people, np.ones(3, np.float32))
     with torch.no_grad():
-        rows = (codes.astype(np.float32), target.to_steps(sound, len(codes)), said.T, voices, np.ones(3, np.float32))
         added = network(*(torch.from_numpy(np.ascontiguousarray(one))[None] for one in rows))[0].numpy().T
     expected = 1 / (1 + np.exp(-target.odds(activity) - target.to_frames(added, len(activity))))
-    np.testing.assert_allclose(second.look(codes, sound, activity, voices), expected, atol=1e-5)
-    frames = np.random.default_rng(2).normal(size=(7, CHANNELS)).astype(np.float32)
-    assert second.code(frames).shape == (4, CODE)
-    with torch.no_grad():
-        np.testing.assert_allclose(
-            network.code(torch.from_numpy(frames[:2].mean(axis=0)))[:8], second.code(frames)[0, :8], atol=5e-3
-        )
+    np.testing.assert_allclose(second.look(codes, sound, activity, voices), expected, atol=2e-3)
+
+
+def test_the_voice_around_a_step_is_the_mean_and_deviation_of_so_many_steps():
+    steps, fixed = np.random.default_rng(5).normal(size=(100, CHANNELS)).astype(np.float32), weights()
+    for span, found in zip(SPANS, target.near_voices(steps, fixed), strict=True):
+        around = steps[50 - span // 2 : 50 + span // 2 + 1]
+        expected = around.mean(axis=0) @ fixed["inner.mean"] + around.std(axis=0) @ fixed["inner.deviation"]
+        np.testing.assert_allclose(found[50], expected / np.linalg.norm(expected), atol=1e-4)
+        assert found.shape == (100, INNER)
 
 
 def test_what_the_second_look_says_becomes_the_turns():
