@@ -1,6 +1,6 @@
 """A recording of any length, read once: the segmentation of its windows, and the voice of each local speaker in them.
 
-Each window adds 8 kB of probabilities and about two vectors to memory, and nothing else.
+Each window adds 8 kB of probabilities and about two vectors to memory, and for a second look 24 kB of codes.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class _Counter:
 
 
 class _Coded:
-    """The blocks as they are, and the codes of what has gone through."""
+    """The same samples in blocks of `BLOCK_SAMPLES` at most, and the codes of what has gone through."""
 
     def __init__(self, blocks: Iterable[np.ndarray], code: Code) -> None:
         self._blocks, self._code = blocks, code
@@ -137,11 +137,16 @@ class _Coded:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
-            self._held = np.concatenate([self._held, block])
-            while len(self._held) >= BLOCK_SAMPLES:
-                self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
-                self._held = self._held[BLOCK_SAMPLES:]
-            yield block
+            for first in range(0, len(block), BLOCK_SAMPLES):  # bare samples may come as one block of hours
+                piece = block[first : first + BLOCK_SAMPLES]
+                self._take(piece)
+                yield piece
+
+    def _take(self, piece: np.ndarray) -> None:
+        self._held = np.concatenate([self._held, piece])
+        while len(self._held) >= BLOCK_SAMPLES:
+            self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
+            self._held = self._held[BLOCK_SAMPLES:]
 
     def codes(self) -> np.ndarray | None:
         """Of all of it; None where there is too little sound."""

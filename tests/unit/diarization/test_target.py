@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 
 from speaker_tasks.diarization import target
 from speaker_tasks.diarization.clustering import Voices
-from speaker_tasks.diarization.listening import Heard
+from speaker_tasks.diarization.listening import BLOCK_SAMPLES, LEAST_SAMPLES, Heard, _Coded
 from speaker_tasks.diarization.people import people_of
 from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES
 from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE, SecondLook
 from speaker_tasks.diarization.training.examples import spoken, truth_of
 from speaker_tasks.diarization.training.turnfiles import HELD_OUT, TURNS, ami, excerpt
+from speaker_tasks.embedding.audio import SAMPLE_RATE
 
 SHAPES = {
     "encode": (CODE, CHANNELS),
@@ -87,6 +90,75 @@ def test_who_was_not_heard_at_all_stays_silent_and_changes_nobody():
     found = second.look(codes, sound, activity, voices)
     assert found[:, 2].max() <= 1 - target.SURE + 1e-6
     np.testing.assert_allclose(found[:, :2], second.look(codes, sound, activity[:, :2], voices[:2]), atol=1e-6)
+
+
+def test_a_minute_in_which_nobody_speaks_is_not_looked_at(monkeypatch: pytest.MonkeyPatch):
+    codes, sound, activity, voices = recording(150.0, 3)
+    activity[: round(80 / FRAME_SECONDS)] = 0.0
+    asked: list[int] = []
+    added = SecondLook._added
+
+    def counted(self: SecondLook, codes: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        asked.append(len(codes))
+        return added(self, codes, *rest)
+
+    monkeypatch.setattr(SecondLook, "_added", counted)
+    told: list[float] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = SecondLook(weights()).look(codes, sound, activity, voices, told.append)
+    assert len(asked) == len(told) - 1, "the first minute is silent"
+    assert found[: round(59.9 / FRAME_SECONDS)].max() <= 1 - target.SURE + 1e-6
+
+
+def test_a_look_at_many_people_takes_little_more_memory_than_its_result(monkeypatch: pytest.MonkeyPatch):
+    codes, sound, activity, voices = recording(1200.0, 30)
+    monkeypatch.setattr(SecondLook, "_added", lambda self, codes, sound, said, voices: np.zeros_like(said))
+    second = SecondLook(weights())
+    tracemalloc.start()
+    second.look(codes, sound, activity, voices)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * activity.nbytes
+
+
+def test_odds_of_any_size_are_probabilities():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = target._likely(np.array([-1000.0, 0.0, np.log(3.0), 1000.0], np.float32))
+    np.testing.assert_allclose(found, [0.0, 0.5, 0.75, 1.0], atol=1e-6)
+
+
+def test_codes_are_made_as_the_sound_comes_even_if_it_comes_in_one_piece():
+    samples, made = np.arange(45 * SAMPLE_RATE, dtype=np.float32), list[np.ndarray]()
+
+    def code(block: np.ndarray) -> np.ndarray:
+        made.append(block)
+        return block[::640, None]
+
+    coded = _Coded([samples], code)
+    for number, piece in enumerate(coded, 1):
+        assert len(piece) <= BLOCK_SAMPLES
+        assert len(made) == min(number, 4)
+    found = coded.codes()
+    np.testing.assert_array_equal(np.concatenate(made), samples)
+    assert found is not None
+    np.testing.assert_array_equal(found[:, 0], samples[::640])
+
+
+def test_the_codes_of_the_last_moment_are_left_out_and_of_a_moment_there_are_none():
+    def code(block: np.ndarray) -> np.ndarray:
+        return block[::640, None]
+
+    for length, steps in [(BLOCK_SAMPLES + LEAST_SAMPLES - 1, 250), (BLOCK_SAMPLES + LEAST_SAMPLES, 253)]:
+        coded = _Coded([np.zeros(length, np.float32)], code)
+        assert sum(len(block) for block in coded) == length
+        found = coded.codes()
+        assert found is not None
+        assert len(found) == steps
+    short = _Coded([np.zeros(LEAST_SAMPLES - 1, np.float32)], code)
+    assert sum(len(block) for block in short) == LEAST_SAMPLES - 1
+    assert short.codes() is None
 
 
 def test_it_is_the_network_that_torch_trains():
