@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,29 +183,51 @@ def test_it_is_the_network_that_torch_trains():
         )
 
 
-def test_what_the_second_look_says_becomes_the_turns():
-    class Deaf:
-        """Says that only the first speaks, and always."""
-
-        def look(
-            self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray, _: object
-        ) -> np.ndarray:
-            assert len(codes) == 250
-            assert sound.shape == (FRAMES, 3)
-            assert voices.shape == (activity.shape[1], 2)
-            return np.repeat([[1.0, 0.0]], len(activity), axis=0).astype(np.float32)
-
+def two_in_ten_seconds() -> Heard:
+    """The first speaks for five seconds, then the second."""
     probabilities = np.zeros((FRAMES, len(CLASSES)), np.float16)
     probabilities[:300, 1] = probabilities[300:, 2] = 1
     frames = tuple(np.array([[first, first + 98]]) for first in range(0, 588, 98))
     vectors = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
     voices = Voices(np.zeros(6, int), np.array([0, 0, 0, 1, 1, 1]), np.full(6, 1.6, np.float32), vectors, frames)
-    heard = Heard(9.9, (probabilities,), voices, np.zeros((250, CODE), np.float16))
+    return Heard(9.9, (probabilities,), voices, np.zeros((250, CODE), np.float16))
+
+
+def saying(seen: np.ndarray) -> SecondLook:
+    """A second look that sees these probabilities, whatever there is."""
+
+    class Deaf(SecondLook):
+        def look(
+            self,
+            codes: np.ndarray,
+            sound: np.ndarray,
+            activity: np.ndarray,
+            voices: np.ndarray,
+            moved: Callable[[float], None] = lambda seconds: None,
+        ) -> np.ndarray:
+            assert len(codes) == 250
+            assert sound.shape == (FRAMES, 3)
+            assert voices.shape == (activity.shape[1], 2)
+            return seen
+
+    return Deaf({})
+
+
+def test_what_the_second_look_says_becomes_the_turns():
+    heard, seen = two_in_ten_seconds(), np.repeat(np.array([[1.0, 0.0]], np.float32), FRAMES, axis=0)
     first = people_of(heard, None)
     assert {span.cluster for span in first.turns} == {0, 1}
-    second = people_of(heard, None, second=Deaf())  # type: ignore[arg-type]
-    (turn,) = second.turns
+    (turn,) = people_of(heard, None, second=saying(seen)).turns
     assert (turn.start, round(turn.end, 1), turn.cluster) == (pytest.approx(0.02, abs=0.01), 9.9, 0)
+
+
+def test_nobody_is_enrolled_from_what_the_second_look_gives_to_another():
+    heard, seen = two_in_ten_seconds(), np.repeat(np.array([[1.0, 0.0]], np.float32), FRAMES, axis=0)
+    assert [clip.cluster for clip in people_of(heard, None).clips] == [0, 0, 0, 1, 1, 1]
+    seen[560:] = [0.0, 1.0]
+    second = people_of(heard, None, second=saying(seen))
+    assert {span.cluster for span in second.turns} == {0, 1}
+    assert [clip.cluster for clip in second.clips] == [0, 0, 0], "the second one's last half second is no clip"
 
 
 def test_the_truth_of_a_cluster_is_its_speakers_and_of_nobodys_cluster_silence():
