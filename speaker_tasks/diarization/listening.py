@@ -65,13 +65,17 @@ class Listener:
 
         `moved` is called several times a second with the seconds that were heard; what it raises ends the hearing.
         """
-        coded = _Coded(blocks, self._code) if self._code is not None else None
+
+        def report() -> None:
+            moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
+
+        coded = _Coded(blocks, self._code, report) if self._code is not None else None
         counter, kept = _Counter(blocks if coded is None else coded), _Kept()
         with _dropped(kept.waiting):
             for windows in self._segmenter.over(counter):
                 self._take(windows, kept)
                 kept.collect(AHEAD)
-                moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
+                report()
             while kept.waiting:
                 kept.collect(len(kept.waiting) - 1)
                 moved(counter.seconds)
@@ -131,8 +135,9 @@ class _Counter:
 class _Coded:
     """The same samples in blocks of `BLOCK_SAMPLES` at most, and the codes of what has gone through."""
 
-    def __init__(self, blocks: Iterable[np.ndarray], code: Code) -> None:
-        self._blocks, self._code = blocks, code
+    def __init__(self, blocks: Iterable[np.ndarray], code: Code, made: Callable[[], None] = lambda: None) -> None:
+        """`made` is called after each code; what it raises ends the iteration."""
+        self._blocks, self._code, self._made = blocks, code, made
         self._held, self._codes = NOTHING, list[np.ndarray]()
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -147,6 +152,7 @@ class _Coded:
         while len(self._held) >= BLOCK_SAMPLES:
             self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
             self._held = self._held[BLOCK_SAMPLES:]
+            self._made()
 
     def codes(self) -> np.ndarray | None:
         """Of all of it; None where there is too little sound."""

@@ -6,6 +6,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 
 from speaker_tasks.diarization import target
 from speaker_tasks.diarization.clustering import Voices
-from speaker_tasks.diarization.listening import BLOCK_SAMPLES, LEAST_SAMPLES, Heard, _Coded
+from speaker_tasks.diarization.listening import BLOCK_SAMPLES, LEAST_SAMPLES, Heard, Listener, _Coded
 from speaker_tasks.diarization.people import people_of
-from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES
+from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES, Segmenter
 from speaker_tasks.diarization.target import CHANNELS, CODE, DILATIONS, KERNEL, MIXED_BEHIND, SIZE, SecondLook
 from speaker_tasks.diarization.training.examples import spoken, truth_of
 from speaker_tasks.diarization.training.turnfiles import HELD_OUT, TURNS, ami, excerpt
@@ -145,6 +146,25 @@ def test_codes_are_made_as_the_sound_comes_even_if_it_comes_in_one_piece():
     np.testing.assert_array_equal(np.concatenate(made), samples)
     assert found is not None
     np.testing.assert_array_equal(found[:, 0], samples[::640])
+
+
+def test_a_job_that_is_canceled_while_codes_are_made_stops_behind_the_first():
+    class Canceled(Exception):
+        """Raised by whoever reports the progress."""
+
+    made = list[np.ndarray]()
+
+    def code(block: np.ndarray) -> np.ndarray:
+        made.append(block)
+        return block[::640, None]
+
+    def moved(seconds: float) -> None:
+        raise Canceled
+
+    listener = Listener(Segmenter(threads=1), lambda blocks: iter(()), lambda rows: Future(), code)
+    with pytest.raises(Canceled):
+        listener.hear([np.zeros(45 * SAMPLE_RATE, np.float32)], moved)
+    assert len(made) == 1
 
 
 def test_the_codes_of_the_last_moment_are_left_out_and_of_a_moment_there_are_none():
