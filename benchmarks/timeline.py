@@ -1,6 +1,7 @@
 """Who spoke when, by name: error rates, speed and memory on meetings whose truth is known.
 
     python benchmarks/timeline.py [--meetings FOLDER] [--model campplus] [--one-at-a-time] [--first-look] [--roster]
+        [--rttm FOLDER] [--heard FOLDER]
 
 FOLDER is as `SPEAKER_SHARED/meetings/build.py` writes it: meetings/*.flac and *.rttm, enrolled/SPEAKER/, about.json;
 without it the meetings are made into a temporary folder, from the validation voices, on whom nothing was fitted. One
@@ -11,6 +12,7 @@ scored.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -38,7 +40,7 @@ from speaker_tasks.diarization.naming import name_voices, present  # noqa: E402
 from speaker_tasks.diarization.people import Options, people_of  # noqa: E402
 from speaker_tasks.diarization.plda import Plda  # noqa: E402
 from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
-from speaker_tasks.diarization.target import BLOCK_SECONDS, SecondLook  # noqa: E402
+from speaker_tasks.diarization.target import BLOCK_SECONDS, FOLDER, SecondLook  # noqa: E402
 from speaker_tasks.embedding import audio  # noqa: E402
 from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
 from speaker_tasks.embedding.trunk import Trunk  # noqa: E402
@@ -97,7 +99,7 @@ def heard(path: Path, parts: Parts, kept: Path | None) -> Heard:
         with np.load(file) as stored:
             frames = tuple(np.split(stored["frames"], np.cumsum(stored["counts"])[:-1]))
             columns = (stored[name] for name in ("windows", "speakers", "clean", "vectors"))
-            codes = stored["codes"] if len(stored["codes"]) else None
+            codes = stored.get("codes")
             return Heard(float(stored["seconds"]), tuple(stored["probabilities"]), Voices(*columns, frames), codes)
     recording = parts.listener.hear(audio.stream(path))
     if file is not None:
@@ -112,9 +114,16 @@ def heard(path: Path, parts: Parts, kept: Path | None) -> Heard:
             vectors=voices.vectors,
             frames=np.concatenate(voices.frames),
             counts=np.array([len(one) for one in voices.frames]),
-            codes=() if recording.codes is None else recording.codes,
+            **({} if recording.codes is None else {"codes": recording.codes}),
         )
     return recording
+
+
+def kept_in(folder: Path, model: str, second: SecondLook | None) -> Path:
+    """Where what was heard is kept: codes are those of one second look's weights, which are trained again and again."""
+    if second is None:
+        return folder
+    return folder / hashlib.sha256((FOLDER / f"target-{model}.safetensors").read_bytes()).hexdigest()[:12]
 
 
 def named_timeline(recording: Heard, parts: Parts, options: Options, roster: list[str] | None) -> Timeline:
@@ -265,10 +274,11 @@ def main() -> None:
         bank = enrolled_bank(folder / "enrolled", embedder)
         judge = Judge.of_card(embedder.card.details)
         parts = Parts(embedder, listener, second, Plda.load(embedder.model_id), bank, judge)
-        for made in filter(None, (given.rttm, given.heard)):
+        kept = given.heard and kept_in(given.heard, embedder.model_id, second)
+        for made in filter(None, (given.rttm, kept)):
             made.mkdir(parents=True, exist_ok=True)
         options = Options(overlap=not given.one_at_a_time)
-        measure(folder, parts, options, roster=given.roster, out=given.rttm, kept=given.heard)
+        measure(folder, parts, options, roster=given.roster, out=given.rttm, kept=kept)
 
 
 if __name__ == "__main__":

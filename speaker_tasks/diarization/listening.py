@@ -1,6 +1,6 @@
 """A recording of any length, read once: the segmentation of its windows, and the voice of each local speaker in them.
 
-Each window adds 8 kB of probabilities and about two vectors to memory, and nothing else.
+Each window adds 8 kB of probabilities and about two vectors to memory, and for a second look 104 kB of codes.
 """
 
 from __future__ import annotations
@@ -65,13 +65,17 @@ class Listener:
 
         `moved` is called several times a second with the seconds that were heard; what it raises ends the hearing.
         """
-        coded = _Coded(blocks, self._code) if self._code is not None else None
+
+        def report() -> None:
+            moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
+
+        coded = _Coded(blocks, self._code, report) if self._code is not None else None
         counter, kept = _Counter(blocks if coded is None else coded), _Kept()
         with _dropped(kept.waiting):
             for windows in self._segmenter.over(counter):
                 self._take(windows, kept)
                 kept.collect(AHEAD)
-                moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
+                report()
             while kept.waiting:
                 kept.collect(len(kept.waiting) - 1)
                 moved(counter.seconds)
@@ -129,19 +133,26 @@ class _Counter:
 
 
 class _Coded:
-    """The blocks as they are, and the codes of what has gone through."""
+    """The same samples in blocks of `BLOCK_SAMPLES` at most, and the codes of what has gone through."""
 
-    def __init__(self, blocks: Iterable[np.ndarray], code: Code) -> None:
-        self._blocks, self._code = blocks, code
+    def __init__(self, blocks: Iterable[np.ndarray], code: Code, made: Callable[[], None] = lambda: None) -> None:
+        """`made` is called after each code; what it raises ends the iteration."""
+        self._blocks, self._code, self._made = blocks, code, made
         self._held, self._codes = NOTHING, list[np.ndarray]()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
-            self._held = np.concatenate([self._held, block])
-            while len(self._held) >= BLOCK_SAMPLES:
-                self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
-                self._held = self._held[BLOCK_SAMPLES:]
-            yield block
+            for first in range(0, len(block), BLOCK_SAMPLES):  # bare samples may come as one block of hours
+                piece = block[first : first + BLOCK_SAMPLES]
+                self._take(piece)
+                yield piece
+
+    def _take(self, piece: np.ndarray) -> None:
+        self._held = np.concatenate([self._held, piece])
+        while len(self._held) >= BLOCK_SAMPLES:
+            self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
+            self._held = self._held[BLOCK_SAMPLES:]
+            self._made()
 
     def codes(self) -> np.ndarray | None:
         """Of all of it; None where there is too little sound."""

@@ -22,6 +22,8 @@ VOICE_SECONDS = 1.0
 """Voices from less clean speech do not count for their cluster's mean, unless the cluster has no other."""
 CLIP_SECONDS = 1.0
 """Least clean speech of a clip for enrolling."""
+CLIP_ALONE = 0.5
+"""Least share of a clip in which its cluster has a turn and nobody else has: a second look may give it to another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def people_of(
         tuple(Voice(vector, float(seconds)) for vector, seconds in zip(middle, clean, strict=False)),
         together,
         tuple(_score(turn, heard, labels, middle) for turn in turns),
-        tuple(_clips(heard, labels)),
+        tuple(_clips(heard, labels, alone)),
         tuple(_missed(heard, speaks)),
     )
 
@@ -129,8 +131,11 @@ def _score(turn: Span, heard: Heard, labels: np.ndarray, middle: np.ndarray) -> 
     return None if length < 1e-6 else round(float(total @ middle[turn.cluster]) / length, 4)
 
 
-def _clips(heard: Heard, labels: np.ndarray) -> list[CleanClip]:
-    """The clean clips of all clusters, none of which shares sound with another: the longest first."""
+def _clips(heard: Heard, labels: np.ndarray, alone: np.ndarray) -> list[CleanClip]:
+    """The clean clips of all clusters, none of which shares sound with another; of two that do the longer.
+
+    `alone` (F, S) is where one cluster speaks, and nobody else.
+    """
     clips: list[CleanClip] = []
     taken: dict[tuple[int, int], list[np.ndarray]] = {}
     """The stretches of the clips that are chosen, by cluster and window."""
@@ -143,6 +148,8 @@ def _clips(heard: Heard, labels: np.ndarray) -> list[CleanClip]:
         near = [other for number in (-1, 0, 1) for other in taken.get((cluster_of, window + number), [])]
         if cluster_of < 0 or any(_share(runs, other) for other in near):
             continue
+        if _rows(alone[:, cluster_of], heard.voices, int(row)).mean() < CLIP_ALONE:
+            continue
         taken.setdefault((cluster_of, window), []).append(runs)
         start, end = float(runs[0, 0]), float(runs[-1, 1])
         clips.append(
@@ -154,6 +161,12 @@ def _clips(heard: Heard, labels: np.ndarray) -> list[CleanClip]:
 def _seconds(voices: Voices, row: int) -> np.ndarray:
     """The stretches that a voice was taken from, (R, 2) seconds of the recording."""
     return samples_of(voices.frames[row]) / SAMPLE_RATE + voices.windows[row] * STEP_SECONDS
+
+
+def _rows(frames: np.ndarray, voices: Voices, row: int) -> np.ndarray:
+    """Of the recording's frames (F,), those that a voice was taken from."""
+    window = frames[frame_of_window(int(voices.windows[row])) :]
+    return np.concatenate([window[first:last] for first, last in voices.frames[row]])
 
 
 def _share(one: np.ndarray, other: np.ndarray) -> bool:

@@ -74,7 +74,8 @@ class Plda:
             mean, transform, between = (
                 file.get_tensor(name).astype(np.float32) for name in ("mean", "transform", "between")
             )
-            telephone = file.get_tensor("telephone").astype(np.float32) if "telephone" in list(file.keys()) else None
+            names = file.keys()
+            telephone = file.get_tensor("telephone").astype(np.float32) if "telephone" in names else None
         return cls(mean, transform, between, telephone)
 
     def write(self, path: Path, card: dict[str, object]) -> None:

@@ -81,21 +81,21 @@ def odds(probabilities: np.ndarray) -> np.ndarray:
 def to_steps(frames: np.ndarray, count: int) -> np.ndarray:
     """The mean of the segmentation's frames `(F, ...)` in each of `count` steps, `(count, ...)` float32."""
     number = np.clip(np.round((_centres(len(frames)) - FIRST_SECOND) / STEP_SECONDS).astype(int), 0, None)
-    inside = number < count
-    sums = np.zeros((count, *frames.shape[1:]), np.float32)
-    np.add.at(sums, number[inside], frames[inside].astype(np.float32))
-    counts = np.bincount(number[inside], minlength=count).reshape(-1, *[1] * (frames.ndim - 1))
-    return sums / np.maximum(counts, 1).astype(np.float32)
+    number = number[: np.searchsorted(number, count)]
+    steps, firsts, counts = np.unique(number, return_index=True, return_counts=True)
+    means = np.zeros((count, *frames.shape[1:]), np.float32)
+    means[steps] = np.add.reduceat(frames[: len(number)], firsts, axis=0, dtype=np.float32)
+    means[steps] /= counts.reshape(-1, *[1] * (frames.ndim - 1)).astype(np.float32)
+    return means
 
 
 def to_frames(steps: np.ndarray, count: int) -> np.ndarray:
     """Steps `(N, S)` at `count` of the segmentation's frames, by linear interpolation: `(count, S)` float32."""
-    at = np.clip((_centres(count) - FIRST_SECOND) / STEP_SECONDS, 0, max(len(steps) - 1, 0))
-    below = np.minimum(at.astype(int), max(len(steps) - 2, 0))
-    above = np.minimum(below + 1, len(steps) - 1)
-    share = (at - below).astype(np.float32)[:, None]
-    interpolated: np.ndarray = steps[below] * (1 - share) + steps[above] * share
-    return interpolated
+    at, known = _centres(count), FIRST_SECOND + STEP_SECONDS * np.arange(len(steps))
+    frames = np.empty((count, steps.shape[1]), np.float32)
+    for person in range(steps.shape[1]):
+        frames[:, person] = np.interp(at, known, steps[:, person])
+    return frames
 
 
 def paired(frames: np.ndarray) -> np.ndarray:
@@ -147,15 +147,16 @@ class SecondLook:
         added = np.zeros_like(said)
         for first in range(0, count, CHUNK_STEPS):
             start, end = max(0, first - REACH), min(count, first + CHUNK_STEPS + REACH)
-            rows = slice(start, end)
-            if len(who := _speaking(said[rows])):
+            rows, kept = slice(start, end), slice(first, min(first + CHUNK_STEPS, count))
+            who = _speaking(said[rows])
+            if len(who):
                 found = self._added(codes[rows].astype(np.float32), heard[rows], said[rows][:, who], inner[who])
-                kept = slice(first, min(first + CHUNK_STEPS, count))
                 added[kept, who] = found[first - start : kept.stop - start]
-            moved(min(first + CHUNK_STEPS, count) * STEP_SECONDS)
-        second = odds(activity) + to_frames(added, len(activity))
-        probabilities: np.ndarray = 1 / (1 + np.exp(-second))
-        return probabilities
+            moved(kept.stop * STEP_SECONDS)
+        looked = to_frames(added, len(activity))
+        for person in range(looked.shape[1]):  # one at a time: of four hours and thirty people each copy has 100 MB
+            looked[:, person] = _likely(odds(activity[:, person]) + looked[:, person])
+        return looked
 
     def _added(self, codes: np.ndarray, sound: np.ndarray, said: np.ndarray, voices: np.ndarray) -> np.ndarray:
         """What is added to the log odds of these people in these steps, `(N, S)`."""
@@ -247,4 +248,10 @@ def _speaking(said: np.ndarray) -> np.ndarray:
     """Who of all people may speak in a chunk: the likeliest, as many as the network was trained with."""
     likely = np.sort(said, axis=0)[-SHORT_STEPS:].mean(axis=0)
     order = np.argsort(-likely, kind="stable")[:MOST_PEOPLE]
-    return np.sort(order[likely[order] > LEAST_LIKELY]) if len(order) else order
+    return np.sort(order[likely[order] > LEAST_LIKELY])
+
+
+def _likely(log_odds: np.ndarray) -> np.ndarray:
+    """The probabilities of log odds of any size."""
+    probabilities: np.ndarray = (1 + np.tanh(log_odds / 2)) / 2
+    return probabilities

@@ -59,8 +59,8 @@ def seconds_told(source: bytes | Path) -> float:
 def is_longer(source: bytes | Path, seconds: float) -> bool:
     """Whether a recording is longer than so many seconds for certain, without decoding it.
 
-    Its header has to say so, and so much sound has to be in its packets. False where only reading it would tell: if a
-    part is missing or several recordings are joined, and for formats without a length.
+    Its header has to say so, and so much sound has to be in its packets, of which damaged ones count. False where only
+    reading it would tell: if a part is missing or several recordings are joined, and for formats without a length.
     """
     enough = seconds + CODEC_DELAY
     with suppress(OSError), _file(source) as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speaker_tasks.embedding import runtime
+from speaker_tasks.embedding import machine, runtime
 from speaker_tasks.embedding.audio import SAMPLE_RATE
 from speaker_tasks.embedding.embedder import FRONT_ENDS
 from speaker_tasks.embedding.graphs import graphs
@@ -41,7 +41,10 @@ class Trunk:
     def configured(cls, settings: Settings, *, seconds: int) -> Trunk:
         """The one of the model that the settings name. Raises what `weights.load` raises."""
         weights = load(settings.model, path=settings.weights, data_dir=settings.data_dir)
-        return cls(weights, seconds=seconds, data_dir=settings.data_dir, precision=settings.precision)
+        trunk = cls(weights, seconds=seconds, data_dir=settings.data_dir, precision=settings.precision)
+        del weights
+        machine.give_back()
+        return trunk
 
     def frames(self, samples: np.ndarray) -> np.ndarray:
         """The frames of a block `(N,)` at 16 kHz, two of the front end's each: `(T, channels)` float32."""

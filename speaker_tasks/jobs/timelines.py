@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,22 +122,32 @@ class TimelineStore:
         raise Conflict("the timeline is changed by others all the time; try again", job=job_id)
 
     def purge(self, label: str) -> None:
-        """Take a speaker's voice out of all timelines; nobody can be enrolled from those in which they speak."""
+        """Take a speaker's voice out of all timelines; nobody can be enrolled from those in which they speak, or spoke.
+
+        Each in one transaction, so that no correction that is taken back meanwhile brings the voice back.
+        """
         for key in self._keys():
-            stored: Any = self.client.hget(key, "now")
-            if stored is None or not _names(document := orjson.loads(stored), label):
-                continue
-            self.client.hset(key, "now", orjson.dumps(_without(document, label)))
-            self.client.hdel(key, "voices", "vectors")
             job_id = key.decode().rpartition(":")[2]
-            self.client.unlink(self.history_template.format(id=job_id))
-            job = JobStore.key_template.format(id=job_id)
-            result: Any = self.client.hget(job, "result")
-            if result is not None:
-                self.client.hset(job, "result", orjson.dumps(_without(orjson.loads(result), label)))
+            history, job = self.history_template.format(id=job_id), JobStore.key_template.format(id=job_id)
+            self.client.transaction(partial(_purge, key.decode(), history, job, label), key.decode(), history, job)
 
     def _keys(self) -> Iterator[bytes]:
         yield from self.client.scan_iter(self.key_template.format(id="*"))
+
+
+def _purge(key: str, history: str, job: str, label: str, pipe: redis.client.Pipeline) -> None:
+    """Put into the pipeline what takes a speaker's voice out of a timeline, its corrections and its job's result."""
+    stored: Any = pipe.hget(key, "now")
+    before: Any = pipe.lrange(history, 0, -1)
+    result: Any = pipe.hget(job, "result")
+    pipe.multi()
+    if stored is None or not any(_names(orjson.loads(one), label) for one in (stored, *before)):
+        return
+    pipe.hset(key, "now", orjson.dumps(_without(orjson.loads(stored), label)))
+    pipe.hdel(key, "voices", "vectors")
+    pipe.unlink(history)
+    if result is not None:
+        pipe.hset(job, "result", orjson.dumps(_without(orjson.loads(result), label)))
 
 
 def _names(document: dict[str, Any], label: str) -> bool:

@@ -64,7 +64,7 @@ TASK = "speaker_tasks.timeline"
 LOOK_SECONDS = 0.2
 """How often a task checks whether its job was canceled, and reports its progress."""
 HEARING = 0.8
-"""The share of a job's progress that hearing has; the second look has the rest."""
+"""The share of a job's progress that hearing has where there is a second look, which has the rest."""
 BUSY_SECONDS = 600.0
 """How long bulk work waits for the network while recognitions keep it busy."""
 
@@ -131,24 +131,25 @@ class Work:
         _, bank = context.active.bank(self.wanted.bank, token)
         check_model(bank, context.embedder.model_id)
         bank = present(bank, self.wanted.roster)  # raises, before anything is heard
-        reading, meter = sound.Reading(), Meter()
+        model, reading, meter = context.embedder.model_id, sound.Reading(), Meter()
+        second = _second_look(model)
+        hearing = HEARING if second is not None else 1.0
         with timings.step("hear"), self._source() as (source, digest):
             self.context.jobs.set_total(self.job, round(seconds_told(source) if isinstance(source, Path) else 0))
             blocks = decoded_first(self._blocks(source, reading))
             moved = _Moved(context, self.job)
-            heard = self._listener().hear(meter.over(blocks), lambda seconds: moved(seconds * HEARING))
+            heard = self._listener(second).hear(meter.over(blocks), lambda seconds: moved(seconds * hearing))
         if heard.seconds < sound.MIN_SECONDS:
             raise UnusableAudio(
                 f"{heard.seconds:.2f} s of sound; at least {sound.MIN_SECONDS} s are needed", seconds=heard.seconds
             )
         with timings.step("cluster"):
-            model = context.embedder.model_id
             people = people_of(
                 heard,
                 _plda(model),
                 self._options(),
-                _second_look(model),
-                lambda seconds: moved(heard.seconds * HEARING + seconds * (1 - HEARING)),
+                second,
+                lambda seconds: moved(heard.seconds * hearing + seconds * (1 - hearing)),
             )
         with timings.step("match"):
             judge = context.terms.of(bank, token).judge
@@ -194,9 +195,8 @@ class Work:
         voices = KeptVoices(digest, self.context.embedder.model_id, measured.snr, measured.clipped, people.clips)
         TimelineStore(self.context.redis, self.context.settings.job_ttl).put(self.job, answer, voices)
 
-    def _listener(self) -> Listener:
+    def _listener(self, second: SecondLook | None) -> Listener:
         embedder = self.context.embedder
-        second = _second_look(embedder.model_id)
         code = None if second is None else partial(_code, second, _trunk(self.context.settings))
         return Listener(_segmenter(), embedder.spectrograms, self._submit, code)
 

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speaker_tasks.diarization.clustering import Voices, cluster
-from speaker_tasks.diarization.listening import Heard, Listener
+from speaker_tasks.diarization.clustering import cluster
+from speaker_tasks.diarization.listening import BLOCK_SAMPLES, Listener
 from speaker_tasks.diarization.people import middles
 from speaker_tasks.diarization.plda import Plda
 from speaker_tasks.diarization.target import FIRST_SECOND, STEP_SECONDS, sound_of, to_steps
 from speaker_tasks.diarization.training.turntaking import Turns
 from speaker_tasks.diarization.turns import activity_of
-from speaker_tasks.embedding.audio import SAMPLE_RATE
 
-BLOCK = 10 * SAMPLE_RATE
 FINE = 4
 """Points of a step at which it is looked whether somebody speaks."""
 
@@ -52,19 +50,15 @@ def example(
     heard = listener.hear(_blocks(samples))
     if not len(heard.voices):
         return None
-    frames = np.concatenate([trunk(samples[first : first + BLOCK]) for first in range(0, len(samples), BLOCK)])
-    return _example(heard, heard.voices, frames, turns, plda)
-
-
-def _example(heard: Heard, voices: Voices, frames: np.ndarray, turns: Turns, plda: Plda | None) -> Example:
-    labels = cluster(voices, plda)
-    activity = to_steps(activity_of(heard.probabilities, voices, labels), len(frames))
+    frames = np.concatenate([trunk(block) for block in _blocks(samples)])
+    labels = cluster(heard.voices, plda)
+    activity = to_steps(activity_of(heard.probabilities, heard.voices, labels), len(frames))
     speaks = spoken(turns, len(frames))
     return Example(
         frames.astype(np.float16),
         to_steps(sound_of(heard.probabilities), len(frames)).astype(np.float16),
         activity.astype(np.float16),
-        middles(voices, labels, activity.shape[1]),
+        middles(heard.voices, labels, activity.shape[1]),
         truth_of(activity, speaks).astype(np.float16),
     )
 
@@ -91,5 +85,5 @@ def spoken(turns: Turns, count: int) -> np.ndarray:
 
 
 def _blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(samples), BLOCK):
-        yield samples[first : first + BLOCK]
+    for first in range(0, len(samples), BLOCK_SAMPLES):
+        yield samples[first : first + BLOCK_SAMPLES]

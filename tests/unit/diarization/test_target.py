@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import warnings
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +14,9 @@ import pytest
 
 from speaker_tasks.diarization import target
 from speaker_tasks.diarization.clustering import Voices
-from speaker_tasks.diarization.listening import Heard
+from speaker_tasks.diarization.listening import BLOCK_SAMPLES, LEAST_SAMPLES, Heard, Listener, _Coded
 from speaker_tasks.diarization.people import people_of
-from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES
+from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES, Segmenter
 from speaker_tasks.diarization.target import (
     CHANNELS,
     CODE,
@@ -27,6 +31,7 @@ from speaker_tasks.diarization.target import (
 )
 from speaker_tasks.diarization.training.examples import spoken, truth_of
 from speaker_tasks.diarization.training.turnfiles import HELD_OUT, TURNS, ami, excerpt
+from speaker_tasks.embedding.audio import SAMPLE_RATE
 
 SHAPES = {
     "encode": (HEARD, CHANNELS),
@@ -111,6 +116,94 @@ def test_who_was_not_heard_at_all_stays_silent_and_changes_nobody():
     assert nobody.max() <= 1 - target.SURE + 1e-6
 
 
+def test_a_minute_in_which_nobody_speaks_is_not_looked_at(monkeypatch: pytest.MonkeyPatch):
+    codes, sound, activity, voices = recording(150.0, 3)
+    activity[: round(80 / FRAME_SECONDS)] = 0.0
+    asked: list[int] = []
+    added = SecondLook._added
+
+    def counted(self: SecondLook, codes: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        asked.append(len(codes))
+        return added(self, codes, *rest)
+
+    monkeypatch.setattr(SecondLook, "_added", counted)
+    told: list[float] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = SecondLook(weights()).look(codes, sound, activity, voices, told.append)
+    assert len(asked) == len(told) - 1, "the first minute is silent"
+    assert found[: round(59.9 / FRAME_SECONDS)].max() <= 1 - target.SURE + 1e-6
+
+
+def test_a_look_at_many_people_takes_little_more_memory_than_its_result(monkeypatch: pytest.MonkeyPatch):
+    codes, sound, activity, voices = recording(1200.0, 30)
+    monkeypatch.setattr(SecondLook, "_added", lambda self, codes, sound, said, voices: np.zeros_like(said))
+    second = SecondLook(weights())
+    tracemalloc.start()
+    second.look(codes, sound, activity, voices)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * activity.nbytes
+
+
+def test_odds_of_any_size_are_probabilities():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = target._likely(np.array([-1000.0, 0.0, np.log(3.0), 1000.0], np.float32))
+    np.testing.assert_allclose(found, [0.0, 0.5, 0.75, 1.0], atol=1e-6)
+
+
+def test_codes_are_made_as_the_sound_comes_even_if_it_comes_in_one_piece():
+    samples, made = np.arange(45 * SAMPLE_RATE, dtype=np.float32), list[np.ndarray]()
+
+    def code(block: np.ndarray) -> np.ndarray:
+        made.append(block)
+        return block[::640, None]
+
+    coded = _Coded([samples], code)
+    for number, piece in enumerate(coded, 1):
+        assert len(piece) <= BLOCK_SAMPLES
+        assert len(made) == min(number, 4)
+    found = coded.codes()
+    np.testing.assert_array_equal(np.concatenate(made), samples)
+    assert found is not None
+    np.testing.assert_array_equal(found[:, 0], samples[::640])
+
+
+def test_a_job_that_is_canceled_while_codes_are_made_stops_behind_the_first():
+    class Canceled(Exception):
+        """Raised by whoever reports the progress."""
+
+    made = list[np.ndarray]()
+
+    def code(block: np.ndarray) -> np.ndarray:
+        made.append(block)
+        return block[::640, None]
+
+    def moved(seconds: float) -> None:
+        raise Canceled
+
+    listener = Listener(Segmenter(threads=1), lambda blocks: iter(()), lambda rows: Future(), code)
+    with pytest.raises(Canceled):
+        listener.hear([np.zeros(45 * SAMPLE_RATE, np.float32)], moved)
+    assert len(made) == 1
+
+
+def test_the_codes_of_the_last_moment_are_left_out_and_of_a_moment_there_are_none():
+    def code(block: np.ndarray) -> np.ndarray:
+        return block[::640, None]
+
+    for length, steps in [(BLOCK_SAMPLES + LEAST_SAMPLES - 1, 250), (BLOCK_SAMPLES + LEAST_SAMPLES, 253)]:
+        coded = _Coded([np.zeros(length, np.float32)], code)
+        assert sum(len(block) for block in coded) == length
+        found = coded.codes()
+        assert found is not None
+        assert len(found) == steps
+    short = _Coded([np.zeros(LEAST_SAMPLES - 1, np.float32)], code)
+    assert sum(len(block) for block in short) == LEAST_SAMPLES - 1
+    assert short.codes() is None
+
+
 def test_it_is_the_network_that_torch_trains():
     torch = pytest.importorskip("torch", reason="training needs torch: pip install torch")
     from speaker_tasks.diarization.training.target_network import Target
@@ -140,29 +233,51 @@ def test_the_voice_around_a_step_is_the_mean_and_deviation_of_so_many_steps():
         assert found.shape == (100, INNER)
 
 
-def test_what_the_second_look_says_becomes_the_turns():
-    class Deaf:
-        """Says that only the first speaks, and always."""
-
-        def look(
-            self, codes: np.ndarray, sound: np.ndarray, activity: np.ndarray, voices: np.ndarray, _: object
-        ) -> np.ndarray:
-            assert len(codes) == 250
-            assert sound.shape == (FRAMES, 3)
-            assert voices.shape == (activity.shape[1], 2)
-            return np.repeat([[1.0, 0.0]], len(activity), axis=0).astype(np.float32)
-
+def two_in_ten_seconds() -> Heard:
+    """The first speaks for five seconds, then the second."""
     probabilities = np.zeros((FRAMES, len(CLASSES)), np.float16)
     probabilities[:300, 1] = probabilities[300:, 2] = 1
     frames = tuple(np.array([[first, first + 98]]) for first in range(0, 588, 98))
     vectors = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
     voices = Voices(np.zeros(6, int), np.array([0, 0, 0, 1, 1, 1]), np.full(6, 1.6, np.float32), vectors, frames)
-    heard = Heard(9.9, (probabilities,), voices, np.zeros((250, CODE), np.float16))
+    return Heard(9.9, (probabilities,), voices, np.zeros((250, CODE), np.float16))
+
+
+def saying(seen: np.ndarray) -> SecondLook:
+    """A second look that sees these probabilities, whatever there is."""
+
+    class Deaf(SecondLook):
+        def look(
+            self,
+            codes: np.ndarray,
+            sound: np.ndarray,
+            activity: np.ndarray,
+            voices: np.ndarray,
+            moved: Callable[[float], None] = lambda seconds: None,
+        ) -> np.ndarray:
+            assert len(codes) == 250
+            assert sound.shape == (FRAMES, 3)
+            assert voices.shape == (activity.shape[1], 2)
+            return seen
+
+    return Deaf({})
+
+
+def test_what_the_second_look_says_becomes_the_turns():
+    heard, seen = two_in_ten_seconds(), np.repeat(np.array([[1.0, 0.0]], np.float32), FRAMES, axis=0)
     first = people_of(heard, None)
     assert {span.cluster for span in first.turns} == {0, 1}
-    second = people_of(heard, None, second=Deaf())  # type: ignore[arg-type]
-    (turn,) = second.turns
+    (turn,) = people_of(heard, None, second=saying(seen)).turns
     assert (turn.start, round(turn.end, 1), turn.cluster) == (pytest.approx(0.02, abs=0.01), 9.9, 0)
+
+
+def test_nobody_is_enrolled_from_what_the_second_look_gives_to_another():
+    heard, seen = two_in_ten_seconds(), np.repeat(np.array([[1.0, 0.0]], np.float32), FRAMES, axis=0)
+    assert [clip.cluster for clip in people_of(heard, None).clips] == [0, 0, 0, 1, 1, 1]
+    seen[560:] = [0.0, 1.0]
+    second = people_of(heard, None, second=saying(seen))
+    assert {span.cluster for span in second.turns} == {0, 1}
+    assert [clip.cluster for clip in second.clips] == [0, 0, 0], "the second one's last half second is no clip"
 
 
 def test_the_truth_of_a_cluster_is_its_speakers_and_of_nobodys_cluster_silence():

@@ -115,6 +115,37 @@ def test_a_voice_that_is_purged_leaves(store: TimelineStore, redis: Redis) -> No
     assert not redis.exists(store.history_template.format(id="job"))
 
 
+def test_a_voice_that_is_purged_does_not_come_back_when_a_correction_is_taken_back(
+    store: TimelineStore, redis: Redis
+) -> None:
+    ann, other = DOCUMENT["speakers"]
+    renamed = {"speakers": [{**ann, "speaker": "Zoe", "candidates": []}, other], "revision": 1}
+    store.change("job", lambda now: now | renamed)
+    store.purge("Ann")
+    assert store.get("job")["speakers"][0]["vector"] == [1.0], "a person said that it is Zoe's"
+    with pytest.raises(Conflict, match="no correction"):
+        store.undo("job")
+    assert 0 < redis.ttl(store.key_template.format(id="job")) <= 60
+
+
+def test_a_purge_loses_no_correction_that_is_made_meanwhile(
+    store: TimelineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hget, met = Redis.hget, list[int]()
+
+    def slow(client: Redis, *given: Any) -> Any:
+        found = hget(client, *given)
+        if not met:
+            met.append(1)
+            store.change("job", say("a"))
+        return found
+
+    monkeypatch.setattr(Redis, "hget", slow)
+    store.purge("Ann")
+    assert store.get("job")["said"] == "a"
+    assert store.get("job")["speakers"][0]["vector"] == []
+
+
 def test_a_meeting_stays_when_somebody_is_purged_who_only_resembles_its_speakers(redis: Redis) -> None:
     jobs = JobStore(redis, 60)
     fields = {"kind": "timeline", "state": "succeeded", "about": "{}", "result": orjson.dumps(DOCUMENT)}
