@@ -45,13 +45,15 @@ def hear(given: argparse.Namespace) -> None:
     sounds = Sounds.read(given.shared / "speech", given.shared / "noise", development=given.development)
     given.out.mkdir(parents=True, exist_ok=True)
     started = [
-        multiprocessing.get_context("fork").Process(target=hear_some, args=(given, sounds, given.seed + number))
+        multiprocessing.get_context("fork").Process(target=hear_some, args=(given, sounds, 1000 * given.seed + number))
         for number in range(given.processes)
     ]
     for one in started:
         one.start()
     for one in started:
         one.join()
+    if any(one.exitcode for one in started):
+        raise SystemExit("a process has failed")
 
 
 def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
@@ -81,7 +83,7 @@ def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
             samples = filled(random, sounds, turns, MEETING_SECONDS)
             heard = example(samples, turns, listener, lambda block: paired(trunk.frames(block)), plda)
             if heard is not None:
-                np.savez(given.out / f"{seed:03}-{number:04}.npz", **vars(heard))
+                np.savez(given.out / f"{seed:06}-{number:04}.npz", **vars(heard))
                 print(f"{seed}: {number + 1} meetings", flush=True)
 
 
@@ -212,6 +214,8 @@ def train(given: argparse.Namespace) -> None:
     network = Target()
     if given.start is not None:
         network.load_state_dict(load_file(given.start))
+        network.encode.requires_grad_(requires_grad=False)  # what was heard with its codes can be looked at again
+        network.encoded.requires_grad_(requires_grad=False)
     print(f"{len(meetings)} meetings, {len(held)} held out; {tested(network, tests)}", flush=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=1e-2)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -268,7 +272,7 @@ def main() -> None:
     two.add_argument("folders", nargs="+", type=Path)
     two.add_argument("--held", type=Path, required=True, help="a folder of development meetings")
     two.add_argument("--out", type=Path, required=True)
-    two.add_argument("--start", type=Path, help="weights of an earlier run to go on from")
+    two.add_argument("--start", type=Path, help="weights of an earlier run, to go on with all but the encoder")
     two.add_argument("--minutes", type=float, default=40.0)
     two.add_argument("--rate", type=float, default=1e-3)
     two.add_argument("--threads", type=int, default=2)

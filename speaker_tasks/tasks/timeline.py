@@ -10,13 +10,13 @@ import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from celery import Task, shared_task
@@ -59,6 +59,7 @@ from speaker_tasks.tasks.running import (
 from speaker_tasks.tasks.timings import Timings
 
 logger = get_task_logger(__name__)
+Network = TypeVar("Network")
 
 TASK = "speaker_tasks.timeline"
 LOOK_SECONDS = 0.2
@@ -196,9 +197,20 @@ class Work:
         TimelineStore(self.context.redis, self.context.settings.job_ttl).put(self.job, answer, voices)
 
     def _listener(self, second: SecondLook | None) -> Listener:
-        embedder = self.context.embedder
-        code = None if second is None else partial(_code, second, _trunk(self.context.settings))
-        return Listener(_segmenter(), embedder.spectrograms, self._submit, code)
+        segmenter, code = self._unless_over(_segmenter), None
+        if second is not None:
+            code = partial(_code, second, self._unless_over(partial(_trunk, self.context.settings)))
+        return Listener(segmenter, self.context.embedder.spectrograms, self._submit, code)
+
+    def _unless_over(self, load: Callable[[], Network]) -> Network:
+        """What a worker's first timeline loads, which may take seconds; `Over` is raised when the job is canceled."""
+        apart = ThreadPoolExecutor(1)
+        loading = apart.submit(load)
+        apart.shutdown(wait=False)  # it goes on, for the next timeline
+        while not wait([loading], LOOK_SECONDS).done:
+            if self._is_over():
+                raise Over
+        return loading.result()
 
     def _submit(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
         deadline = time.monotonic() + BUSY_SECONDS
@@ -268,7 +280,7 @@ def _code(second: SecondLook, trunk: Trunk, block: np.ndarray) -> np.ndarray:
     return second.code(trunk.frames(block))
 
 
-_loading = threading.Lock()
+_loading, _loading_trunk = threading.Lock(), threading.Lock()
 
 
 def _segmenter() -> segmentation.Segmenter:
@@ -282,7 +294,7 @@ def _loaded() -> segmentation.Segmenter:
 
 
 def _trunk(settings: Settings) -> Trunk:
-    with _loading:
+    with _loading_trunk:
         return _loaded_trunk(settings)
 
 
