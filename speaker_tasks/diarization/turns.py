@@ -29,7 +29,7 @@ EDGE_TRUST = 0.1
 class Smoothing:
     """The parameters, tuned on meetings of development speakers."""
 
-    speaks: float = 0.45
+    speaks: float = 0.5
     """The probability from which on somebody speaks."""
     gap: float = 0.25
     """A pause of so many seconds does not end a turn, whatever the others do."""
