@@ -74,7 +74,8 @@ class Plda:
             mean, transform, between = (
                 file.get_tensor(name).astype(np.float32) for name in ("mean", "transform", "between")
             )
-            telephone = file.get_tensor("telephone").astype(np.float32) if "telephone" in file.keys() else None
+            named = "telephone" in file.keys()  # noqa: SIM118 (no mapping)
+            telephone = file.get_tensor("telephone").astype(np.float32) if named else None
         return cls(mean, transform, between, telephone)
 
     def write(self, path: Path, card: dict[str, object]) -> None:
