@@ -18,7 +18,7 @@ from speaker_tasks.embedding import features, machine
 from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
 from speaker_tasks.embedding.fbank import kaldi_fbank
 from speaker_tasks.embedding.runtime import Runtime, make
-from speaker_tasks.embedding.telephone import Narrow, Telephone, is_narrow
+from speaker_tasks.embedding.telephone import Called, Telephone, is_telephone
 from speaker_tasks.embedding.weights import Weights, load
 from speaker_tasks.errors import UnusableAudio
 from speaker_tasks.settings import Settings
@@ -115,16 +115,16 @@ class Embedder:
         """
         for window in _spoken_windows(blocks, self._window):
             spectrogram = self._front_end(window)
-            narrow = self._telephone is not None and is_narrow(window)
-            yield spectrogram.view(Narrow) if narrow else spectrogram
+            called = self._telephone is not None and is_telephone(window)
+            yield spectrogram.view(Called) if called else spectrogram
 
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         """The network: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
         vectors = self._all(spectrograms)
-        narrow = [index for index, one in enumerate(spectrograms) if isinstance(one, Narrow)]
-        if narrow and self._telephone is not None:
+        called = [index for index, one in enumerate(spectrograms) if isinstance(one, Called)]
+        if called and self._telephone is not None:
             vectors = np.array(vectors)  # TensorFlow's cannot be written to
-            vectors[narrow] = self._telephone.to_broad(vectors[narrow])
+            vectors[called] = self._telephone.to_broad(vectors[called])
         return vectors
 
     def _all(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:

@@ -24,12 +24,15 @@ FRAME, EVERY = 512, 2
 BAND_HZ, EMPTY_HZ = (500.0, 3250.0), 4250.0
 """Where a telephone has sound, and above which it has none."""
 EMPTY_DB = -65.0
-"""What lies above, relative to the band: -57 dB and more in broad recordings, -96 and less in what had 8 kHz."""
+"""What lies above, relative to the band: -57 dB and more in broad recordings, -96 and less in what had 8 kHz.
+
+What lies below 300 Hz is no witness: GSM makes up sound there.
+"""
 RIDGE = 1.0
 """How strongly the map is held to a mere shift, as a share of the vectors' mean variance."""
 
 
-class Narrow(np.ndarray):
+class Called(np.ndarray):
     """A spectrogram `(bins, T)` of sound by telephone: the vector from it is to be mapped."""
 
 
@@ -80,7 +83,7 @@ def path_of(model: str) -> Path:
     return FOLDER / f"{model}.safetensors"
 
 
-def is_narrow(samples: np.ndarray) -> bool:
+def is_telephone(samples: np.ndarray) -> bool:
     """Whether samples `(T,)` at 16 kHz hold nothing above a telephone's band, as all that was sampled at 8 kHz."""
     count = len(samples) // FRAME
     frames = samples[: count * FRAME].reshape(count, FRAME)[::EVERY] * _window()

@@ -12,7 +12,7 @@ import soxr
 from speaker_tasks.embedding import weights
 from speaker_tasks.embedding.audio import SAMPLE_RATE, decode
 from speaker_tasks.embedding.embedder import Embedder
-from speaker_tasks.embedding.telephone import Telephone, is_narrow
+from speaker_tasks.embedding.telephone import Telephone, is_telephone
 from speaker_tasks.embedding.training.split import development_clips
 from tests.unit.embedding.conftest import voice
 from tools.fit_plda import by_telephone
@@ -24,18 +24,23 @@ CODES = ["ALAW", "ULAW", "GSM610", "PCM_16"]
 @pytest.mark.parametrize("seconds", [0.4, 3.0])
 @pytest.mark.parametrize("gain", [0.01, 1.0, 8.0])
 @pytest.mark.parametrize("code", CODES)
-def test_what_comes_by_telephone_is_narrow(code: str, gain: float, seconds: float) -> None:
+def test_what_comes_by_telephone_is_telephone(code: str, gain: float, seconds: float) -> None:
     sound = gain * voice(seconds)
-    assert not is_narrow(sound)
-    assert is_narrow(by_telephone(sound, code))
+    assert not is_telephone(sound)
+    assert is_telephone(by_telephone(sound, code))
 
 
-def test_what_was_sampled_at_11_khz_is_not_narrow() -> None:
-    assert not is_narrow(soxr.resample(soxr.resample(voice(2.0), SAMPLE_RATE, 11_025), 11_025, SAMPLE_RATE))
+def test_what_was_sampled_at_11_khz_is_no_telephone() -> None:
+    assert not is_telephone(soxr.resample(soxr.resample(voice(2.0), SAMPLE_RATE, 11_025), 11_025, SAMPLE_RATE))
 
 
-def test_a_window_that_is_half_broad_is_not_narrow() -> None:
-    assert not is_narrow(np.concatenate([by_telephone(voice(1.0)), voice(1.0)]))
+def test_a_telephone_is_told_when_it_was_kept_as_16_bits_at_16_khz() -> None:
+    kept = np.round(by_telephone(voice(2.0)) * 32767) / 32768
+    assert is_telephone(kept.astype(np.float32))
+
+
+def test_a_window_that_is_half_broad_is_no_telephone() -> None:
+    assert not is_telephone(np.concatenate([by_telephone(voice(1.0)), voice(1.0)]))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
