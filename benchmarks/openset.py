@@ -1,7 +1,7 @@
 """Open-set identification on the validation speakers: half enrolled, half strangers, as `/v1/identify` decides.
 
     python -m benchmarks.openset [--model campplus] [--speech ../shared/speech/validation] [--splits 20]
-    python -m benchmarks.openset --telephone [ALAW,GSM610] [--plain] [--speech ../shared/speech] [--people 170]
+    python -m benchmarks.openset --telephone [ALAW,GSM610] [--plain] [--speech ../shared/speech] [--people 85]
 
 Each speaker is enrolled from three recordings; probes are joined from the others and cut to 3 s and 8 s. Over several
 random halves, the table says what became of those who are enrolled and of strangers, at the shipped thresholds, which
@@ -120,12 +120,12 @@ def run(
 
 
 def development_people(speech: Path, most: int) -> dict[str, list[Path]]:
-    """The recordings of the development speakers."""
+    """The recordings of the development speakers, of all or evenly of `most`."""
     found: dict[str, list[Path]] = defaultdict(list)
     for clip in development_clips(speech):
         found[clip.speaker].append(clip.path)
     able = [name for name in sorted(found) if len(found[name]) >= LEAST_CLIPS]
-    return {name: found[name] for name in able[:most]}
+    return {name: found[name] for name in able[:: -(-len(able) // most)]}
 
 
 def by_channel(embedder: Embedder, people: dict[str, list[Path]], codes: list[str]) -> dict[str, list[Person]]:
