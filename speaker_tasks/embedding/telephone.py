@@ -24,7 +24,7 @@ FRAME, EVERY = 512, 2
 BAND_HZ, EMPTY_HZ = (500.0, 3250.0), 4250.0
 """Where a telephone has sound, and above which it has none."""
 EMPTY_DB = -65.0
-"""What lies above, relative to the band: -57 dB and more in broad recordings, -96 and less in what had 8 kHz.
+"""What lies above, relative to the band: -59 dB and more in broad recordings, -96 and less in what had 8 kHz.
 
 What lies below 300 Hz is no witness: GSM makes up sound there.
 """
