@@ -95,12 +95,12 @@ def telephone_shift(speech: Path, embedder: Embedder, speakers: int = TELEPHONE_
     return (np.mean(narrow, axis=0) - np.mean(broad, axis=0)).astype(np.float32)
 
 
-def by_telephone(samples: np.ndarray) -> np.ndarray:
-    """Samples (T,) at 16 kHz as they come out of a telephone."""
+def by_telephone(samples: np.ndarray, code: str = "ALAW") -> np.ndarray:
+    """Samples (T,) at 16 kHz as they come out of a telephone whose sound is coded so, by soundfile's names."""
     band = signal.butter(8, (300, 3400), "bandpass", fs=RATE, output="sos")
     narrow = soxr.resample(signal.sosfiltfilt(band, samples).astype(np.float32), RATE, 8000)
     file = io.BytesIO()
-    soundfile.write(file, narrow, 8000, format="WAV", subtype="ALAW")
+    soundfile.write(file, narrow, 8000, format="WAV", subtype=code)
     return decode(file.getvalue())
 
 
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: the shipped file")
     parser.add_argument("--telephone", action="store_true", help="only add what a telephone does to the shipped file")
     given = parser.parse_args()
-    embedder = Embedder.load(given.model)
+    embedder = Embedder.load(given.model, telephones=False)
     shipped = FOLDER / f"plda-{embedder.model_id}.safetensors"
     if given.telephone:
         with safe_open(shipped, framework="numpy") as file:

@@ -18,6 +18,7 @@ from speaker_tasks.embedding import features, machine
 from speaker_tasks.embedding.audio import SAMPLE_RATE, check, is_silent
 from speaker_tasks.embedding.fbank import kaldi_fbank
 from speaker_tasks.embedding.runtime import Runtime, make
+from speaker_tasks.embedding.telephone import Called, Telephone, is_telephone
 from speaker_tasks.embedding.weights import Weights, load
 from speaker_tasks.errors import UnusableAudio
 from speaker_tasks.settings import Settings
@@ -36,7 +37,8 @@ BATCH_FRAMES = {"log_mel": 8_000, "vgg": 4_000, "kaldi_fbank": 8_000}
 class Embedder:
     """A loaded model, safe to share between threads. Made by `Embedder.load`."""
 
-    def __init__(self, loaded: Weights, runtime: Runtime) -> None:
+    def __init__(self, loaded: Weights, runtime: Runtime, telephone: Telephone | None = None) -> None:
+        """`telephone` maps the vectors of telephones; without one they stay as the network gives them."""
         self.config = loaded.config
         self.card = loaded.card
         self.model = loaded.card.name
@@ -44,7 +46,7 @@ class Embedder:
         self.embedding_size = loaded.config.embedding_size
         self.runtime, self.device, self.precision = runtime.name, runtime.device, runtime.precision
         self.mixes_lengths = runtime.mixes_lengths
-        self._runtime = runtime
+        self._runtime, self._telephone = runtime, telephone
         self.streams, self.ahead = runtime.streams, runtime.ahead
         self._calls = threading.BoundedSemaphore(runtime.streams + runtime.ahead)
         self._front_end = FRONT_ENDS[loaded.config.front_end]
@@ -62,17 +64,19 @@ class Embedder:
         runtime: str = "auto",
         precision: str = "auto",
         threads: int = 0,
+        telephones: bool = True,
     ) -> Embedder:
         """Load a model's trained weights and build its network; the process is settled for it (`machine.settle`).
 
         `weights` is a file to use instead of the registered one; `data_dir` is where fetched weights and compiled
-        networks are kept. Raises WeightsMissing, WeightsRefused, ConfigurationError.
+        networks are kept. Vectors of telephones are mapped (`telephone.py`) where the model has a map, unless
+        `telephones` is false. Raises WeightsMissing, WeightsRefused, ConfigurationError.
         """
         machine.settle()
         loaded = load(model, path=weights, data_dir=data_dir)
         cache_dir = data_dir / "compiled" if data_dir else None
         built = make(loaded, device=device, runtime=runtime, precision=precision, threads=threads, cache_dir=cache_dir)
-        embedder = cls(loaded, built)
+        embedder = cls(loaded, built, Telephone.load(loaded.card.model_id) if telephones else None)
         del loaded
         machine.give_back()
         return embedder
@@ -110,10 +114,20 @@ class Embedder:
         Needs no lock. Raises what `audio.check` raises, for a recording in which all is silent.
         """
         for window in _spoken_windows(blocks, self._window):
-            yield self._front_end(window)
+            spectrogram = self._front_end(window)
+            called = self._telephone is not None and is_telephone(window)
+            yield spectrogram.view(Called) if called else spectrogram
 
     def run(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
-        """The network alone: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
+        """The network: spectrograms of any lengths to `(N, embedding_size)` unit rows, in the given order."""
+        vectors = self._all(spectrograms)
+        called = [index for index, one in enumerate(spectrograms) if isinstance(one, Called)]
+        if called and self._telephone is not None:
+            vectors = np.array(vectors)  # TensorFlow's cannot be written to
+            vectors[called] = self._telephone.to_broad(vectors[called])
+        return vectors
+
+    def _all(self, spectrograms: Sequence[np.ndarray]) -> np.ndarray:
         if len(spectrograms) == 1:  # the commonest call: nothing to sort out
             return self._call(spectrograms)
         vectors = np.empty((len(spectrograms), self.embedding_size), np.float32)
@@ -147,7 +161,7 @@ def pad(spectrograms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """
     frames = np.array([part.shape[1] for part in spectrograms], np.int32)
     if len(spectrograms) == 1:
-        return spectrograms[0].astype(np.float32, copy=False)[np.newaxis, :, :, np.newaxis], frames
+        return np.asarray(spectrograms[0], np.float32)[np.newaxis, :, :, np.newaxis], frames
     stacked = np.zeros((len(frames), spectrograms[0].shape[0], int(frames.max()), 1), np.float32)
     for row, part in zip(stacked, spectrograms, strict=True):
         row[:, : part.shape[1], 0] = part

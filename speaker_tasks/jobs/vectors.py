@@ -51,8 +51,8 @@ class VectorCache:
     """The cache of one Redis server."""
 
     key_template = "speaker:vectors:{key}"
-    field_template = "{model}/2"
-    """The 2 is the measures' layout: what was remembered of recordings that were read in part is not believed."""
+    field_template = "{model}/3"
+    """The 3 is of what is kept: what was remembered of telephones, or of recordings read in part, is not believed."""
 
     def __init__(self, client: redis.Redis, ttl: int, *, passing_ttl: int | None = None) -> None:
         """`passing_ttl` is for what is in no bank: no longer than the report that says whose it is."""
