@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -23,7 +23,7 @@ from speaker_tasks.embedding.embedder import pool
 from speaker_tasks.errors import UnusableAudio
 
 AHEAD = 3
-"""Batches of windows whose voices may wait for the network while the next are segmented."""
+"""Batches of windows whose voices may wait for the network while the next are segmented; blocks that wait for codes."""
 
 NOTHING = np.zeros(0, np.float32)
 
@@ -69,17 +69,18 @@ class Listener:
         def report() -> None:
             moved(min(counter.seconds, len(kept.probabilities) * STEP_SECONDS))
 
-        coded = _Coded(blocks, self._code, report) if self._code is not None else None
-        counter, kept = _Counter(blocks if coded is None else coded), _Kept()
-        with _dropped(kept.waiting):
-            for windows in self._segmenter.over(counter):
-                self._take(windows, kept)
-                kept.collect(AHEAD)
-                report()
-            while kept.waiting:
-                kept.collect(len(kept.waiting) - 1)
-                moved(counter.seconds)
-        codes = None if coded is None else coded.codes()
+        with _ended(ThreadPoolExecutor(1)) as apart:
+            coded = _Coded(blocks, self._code, apart, report) if self._code is not None else None
+            counter, kept = _Counter(blocks if coded is None else coded), _Kept()
+            with _dropped(kept.waiting):
+                for windows in self._segmenter.over(counter):
+                    self._take(windows, kept)
+                    kept.collect(AHEAD)
+                    report()
+                while kept.waiting:
+                    kept.collect(len(kept.waiting) - 1)
+                    moved(counter.seconds)
+            codes = None if coded is None else coded.codes()
         return Heard(counter.seconds, tuple(kept.probabilities), _voices(kept.rows, kept.vectors), codes)
 
     def _take(self, windows: Sequence[Segmented], kept: _Kept) -> None:
@@ -135,10 +136,16 @@ class _Counter:
 class _Coded:
     """The same samples in blocks of `BLOCK_SAMPLES` at most, and the codes of what has gone through."""
 
-    def __init__(self, blocks: Iterable[np.ndarray], code: Code, made: Callable[[], None] = lambda: None) -> None:
-        """`made` is called after each code; what it raises ends the iteration."""
-        self._blocks, self._code, self._made = blocks, code, made
-        self._held, self._codes = NOTHING, list[np.ndarray]()
+    def __init__(
+        self,
+        blocks: Iterable[np.ndarray],
+        code: Code,
+        apart: Executor,
+        made: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`code` runs in `apart`. `made` is called after each code; what it raises ends the iteration."""
+        self._blocks, self._code, self._apart, self._made = blocks, code, apart, made
+        self._held, self._codes, self._waiting = NOTHING, list[np.ndarray](), deque[Future[np.ndarray]]()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
@@ -150,16 +157,34 @@ class _Coded:
     def _take(self, piece: np.ndarray) -> None:
         self._held = np.concatenate([self._held, piece])
         while len(self._held) >= BLOCK_SAMPLES:
-            self._codes.append(self._code(self._held[:BLOCK_SAMPLES]))
+            self._waiting.append(self._apart.submit(self._code, self._held[:BLOCK_SAMPLES]))
             self._held = self._held[BLOCK_SAMPLES:]
+            self._collect(AHEAD)
+
+    def _collect(self, most: int) -> None:
+        """Wait until `most` blocks wait."""
+        while len(self._waiting) > most:
+            self._codes.append(self._waiting.popleft().result())
             self._made()
 
     def codes(self) -> np.ndarray | None:
         """Of all of it; None where there is too little sound."""
         if len(self._held) >= LEAST_SAMPLES:
-            self._codes.append(self._code(self._held))
+            self._waiting.append(self._apart.submit(self._code, self._held))
             self._held = NOTHING
+        self._collect(0)
         return np.concatenate(self._codes) if self._codes else None
+
+
+@contextmanager
+def _ended(apart: Executor) -> Iterator[Executor]:
+    """End the threads behind the block, without what they have not begun if it ends with an error."""
+    try:
+        yield apart
+    except BaseException:
+        apart.shutdown(cancel_futures=True)
+        raise
+    apart.shutdown()
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from speaker_tasks.diarization import target
 from speaker_tasks.diarization.clustering import Voices
-from speaker_tasks.diarization.listening import BLOCK_SAMPLES, LEAST_SAMPLES, Heard, Listener, _Coded
+from speaker_tasks.diarization.listening import AHEAD, BLOCK_SAMPLES, LEAST_SAMPLES, Heard, Listener, _Coded
 from speaker_tasks.diarization.people import people_of
 from speaker_tasks.diarization.segmentation import CLASSES, FRAME_SECONDS, FRAMES, Segmenter
 from speaker_tasks.diarization.target import (
@@ -160,17 +161,18 @@ def test_codes_are_made_as_the_sound_comes_even_if_it_comes_in_one_piece():
         made.append(block)
         return block[::640, None]
 
-    coded = _Coded([samples], code)
-    for number, piece in enumerate(coded, 1):
-        assert len(piece) <= BLOCK_SAMPLES
-        assert len(made) == min(number, 4)
-    found = coded.codes()
+    with ThreadPoolExecutor(1) as apart:
+        coded = _Coded([samples], code, apart)
+        for number, piece in enumerate(coded, 1):
+            assert len(piece) <= BLOCK_SAMPLES
+            assert min(number, 4) - AHEAD <= len(made) <= min(number, 4)
+        found = coded.codes()
     np.testing.assert_array_equal(np.concatenate(made), samples)
     assert found is not None
     np.testing.assert_array_equal(found[:, 0], samples[::640])
 
 
-def test_a_job_that_is_canceled_while_codes_are_made_stops_behind_the_first():
+def test_a_job_that_is_canceled_while_codes_are_made_stops_soon():
     class Canceled(Exception):
         """Raised by whoever reports the progress."""
 
@@ -178,6 +180,7 @@ def test_a_job_that_is_canceled_while_codes_are_made_stops_behind_the_first():
 
     def code(block: np.ndarray) -> np.ndarray:
         made.append(block)
+        time.sleep(0.2)
         return block[::640, None]
 
     def moved(seconds: float) -> None:
@@ -186,22 +189,23 @@ def test_a_job_that_is_canceled_while_codes_are_made_stops_behind_the_first():
     listener = Listener(Segmenter(threads=1), lambda blocks: iter(()), lambda rows: Future(), code)
     with pytest.raises(Canceled):
         listener.hear([np.zeros(45 * SAMPLE_RATE, np.float32)], moved)
-    assert len(made) == 1
+    assert len(made) <= 2
 
 
 def test_the_codes_of_the_last_moment_are_left_out_and_of_a_moment_there_are_none():
     def code(block: np.ndarray) -> np.ndarray:
         return block[::640, None]
 
-    for length, steps in [(BLOCK_SAMPLES + LEAST_SAMPLES - 1, 250), (BLOCK_SAMPLES + LEAST_SAMPLES, 253)]:
-        coded = _Coded([np.zeros(length, np.float32)], code)
-        assert sum(len(block) for block in coded) == length
-        found = coded.codes()
-        assert found is not None
-        assert len(found) == steps
-    short = _Coded([np.zeros(LEAST_SAMPLES - 1, np.float32)], code)
-    assert sum(len(block) for block in short) == LEAST_SAMPLES - 1
-    assert short.codes() is None
+    with ThreadPoolExecutor(1) as apart:
+        for length, steps in [(BLOCK_SAMPLES + LEAST_SAMPLES - 1, 250), (BLOCK_SAMPLES + LEAST_SAMPLES, 253)]:
+            coded = _Coded([np.zeros(length, np.float32)], code, apart)
+            assert sum(len(block) for block in coded) == length
+            found = coded.codes()
+            assert found is not None
+            assert len(found) == steps
+        short = _Coded([np.zeros(LEAST_SAMPLES - 1, np.float32)], code, apart)
+        assert sum(len(block) for block in short) == LEAST_SAMPLES - 1
+        assert short.codes() is None
 
 
 def test_it_is_the_network_that_torch_trains():
