@@ -121,7 +121,7 @@ def test_a_body_of_too_many_lists_or_numbers_is_refused_before_it_is_parsed(
 
 def asked(part: dict[str, object]) -> Audio:
     with Flask("test").test_request_context("/v1/embed", method="POST", json=part):
-        (found,) = recordings(request, ("audio",), 60.0)
+        (found,) = recordings(request, ("audio",), 60.0, "SPEAKER_MAX_AUDIO_SECONDS")
     assert isinstance(found, Audio)
     return found
 
