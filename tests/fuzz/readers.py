@@ -96,8 +96,8 @@ def body(content: bytes) -> str:
     came = [
         outcome(lambda: json_object(content)),
         outcome(lambda: speaker_samples(_request(content), MAX_SECONDS)),
-        outcome(lambda: recordings(_request(content), ONE, MAX_SECONDS)),
-        outcome(lambda: recordings(_request(content), TWO, MAX_SECONDS)),
+        outcome(lambda: recordings(_request(content), ONE, MAX_SECONDS, "the limit")),
+        outcome(lambda: recordings(_request(content), TWO, MAX_SECONDS, "the limit")),
     ]
     return "read" if "read" in came else came[0]
 
