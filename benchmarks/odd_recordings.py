@@ -8,7 +8,7 @@ it; real people are the development speakers of FOLDER (`manifest.tsv` and the r
 `$SPEAKER_SHARED/speech`), on whom nothing is trained. Prints what became of each: seconds of sound, seconds taken,
 turns, how many speak and were found, seconds under the name of somebody who does not speak then, and the status with
 the error. Four hours of noise are the last, from a file of 350 MB. Exits with 1 if a recording ends in a 5xx or not
-within `--patience` seconds.
+within `--timeout` seconds.
 """
 
 from __future__ import annotations
@@ -326,12 +326,12 @@ def wrong_seconds(truth: Sequence[Turn], given: Sequence[Turn]) -> float:
     return wrong * STEP
 
 
-def sent(client: SpeakerTasks, odd: Odd, patience: float) -> Outcome:
+def sent(client: SpeakerTasks, odd: Odd, timeout: float) -> Outcome:
     """What becomes of a recording that is sent as a timeline."""
     began = time.monotonic()
     in_place = isinstance(odd.content, Path)
     try:
-        timeline = client.timeline(odd.content, bank="demo", in_place=in_place, seconds=patience)
+        timeline = client.timeline(odd.content, bank="demo", in_place=in_place, seconds=timeout)
     except SpeakerTasksError as error:
         return Outcome(None, time.monotonic() - began, error.status, f"{error.code}: {error.message}")
     taken = time.monotonic() - began
@@ -341,12 +341,12 @@ def sent(client: SpeakerTasks, odd: Odd, patience: float) -> Outcome:
 
 
 def outcomes(
-    client: SpeakerTasks, made: dict[str, Callable[[], Odd]], patience: float
+    client: SpeakerTasks, made: dict[str, Callable[[], Odd]], timeout: float
 ) -> Iterator[tuple[str, Odd, Outcome]]:
     """Each recording with what became of it."""
     for name, make in made.items():
         odd = make()
-        yield name, odd, sent(client, odd, patience)
+        yield name, odd, sent(client, odd, timeout)
         if isinstance(odd.content, Path):
             odd.content.unlink()
 
@@ -377,7 +377,7 @@ def main() -> None:
     shared = Path(os.environ.get("SPEAKER_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--speech", type=Path, default=shared / "speech", help="recordings of real people")
     parser.add_argument("--hours", type=float, default=4.0, help="of noise")
-    parser.add_argument("--patience", type=float, default=3600.0, help="seconds after which a recording hangs")
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds after which a recording hangs")
     parser.add_argument("--list", action="store_true", help="print the recordings' names and end")
     options = parser.parse_args()
     bad = 0
@@ -398,7 +398,7 @@ def main() -> None:
             SpeakerTasks(f"http://{stack.settings.host}:{stack.settings.port}") as client,
         ):
             enrol(client, folder)
-            for recording, odd, outcome in outcomes(client, {one: made[one] for one in wanted}, options.patience):
+            for recording, odd, outcome in outcomes(client, {one: made[one] for one in wanted}, options.timeout):
                 cells = row(recording, odd, outcome)
                 print(" | ".join(cells), file=sys.stderr, flush=True)
                 table.add_row(*cells)

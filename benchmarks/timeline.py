@@ -40,11 +40,9 @@ from speaker_tasks.diarization.naming import name_voices, present  # noqa: E402
 from speaker_tasks.diarization.people import Options, people_of  # noqa: E402
 from speaker_tasks.diarization.plda import Plda  # noqa: E402
 from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
-from speaker_tasks.diarization.target import BLOCK_SECONDS, FOLDER, SecondLook  # noqa: E402
+from speaker_tasks.diarization.target import FOLDER, SecondLook  # noqa: E402
 from speaker_tasks.embedding import audio  # noqa: E402
 from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
-from speaker_tasks.embedding.trunk import Trunk  # noqa: E402
-from speaker_tasks.embedding.weights import load  # noqa: E402
 from speaker_tasks.scoring.decision import Judge  # noqa: E402
 from speaker_tasks.timelines.document import UNKNOWN, Timeline  # noqa: E402
 from speaker_tasks.timelines.forms import rttm, spans  # noqa: E402
@@ -264,12 +262,11 @@ def main() -> None:
             build = Path(os.environ["SPEAKER_SHARED"]) / "meetings" / "build.py"
             subprocess.run([sys.executable, str(build), "--out", scratch], check=True)
         second = None if given.first_look else SecondLook.load(embedder.model_id)
-        trunk = None if second is None else Trunk(load(given.model), seconds=BLOCK_SECONDS, precision=given.precision)
         listener = Listener(
             Segmenter(threads=1),
             embedder.spectrograms,
             lambda rows: pool.submit(embedder.run, list(rows)),
-            None if second is None or trunk is None else lambda block: second.code(trunk.frames(block)),
+            None if second is None else lambda block: second.code(embedder.trunk_frames(block)),
         )
         bank = enrolled_bank(folder / "enrolled", embedder)
         judge = Judge.of_card(embedder.card.details)

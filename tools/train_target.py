@@ -26,8 +26,24 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from speaker_tasks.diarization.target import MOST_PEOPLE  # noqa: E402
-from speaker_tasks.diarization.training.turntaking import Turns, conversation, merged  # noqa: E402
+from speaker_tasks.diarization.listening import Listener  # noqa: E402
+from speaker_tasks.diarization.plda import Plda  # noqa: E402
+from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
+from speaker_tasks.diarization.target import (  # noqa: E402
+    BLOCK_STEPS,
+    CHANNELS,
+    MOST_PEOPLE,
+    inner_voices,
+    near_voices,
+    odds,
+    paired,
+)
+from speaker_tasks.diarization.training.examples import example  # noqa: E402
+from speaker_tasks.diarization.training.meetings import Sounds, filled  # noqa: E402
+from speaker_tasks.diarization.training.turnfiles import ami, excerpt, numbered  # noqa: E402
+from speaker_tasks.diarization.training.turntaking import Turns, conversation  # noqa: E402
+from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
+from speaker_tasks.embedding.weights import load  # noqa: E402
 
 MEETING_SECONDS = 180.0
 WINDOW = 500
@@ -40,8 +56,6 @@ STRANGER = 0.3
 
 def hear(given: argparse.Namespace) -> None:
     """Make meetings and keep what is heard of them."""
-    from speaker_tasks.diarization.training.meetings import Sounds
-
     sounds = Sounds.read(given.shared / "speech", given.shared / "noise", development=given.development)
     given.out.mkdir(parents=True, exist_ok=True)
     started = [
@@ -56,23 +70,11 @@ def hear(given: argparse.Namespace) -> None:
         raise SystemExit("a process has failed")
 
 
-def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
+def hear_some(given: argparse.Namespace, sounds: Sounds, seed: int) -> None:
     """One process's meetings."""
-    from speaker_tasks.diarization.listening import Listener
-    from speaker_tasks.diarization.plda import Plda
-    from speaker_tasks.diarization.segmentation import Segmenter
-    from speaker_tasks.diarization.target import BLOCK_SECONDS, paired
-    from speaker_tasks.diarization.training.examples import example
-    from speaker_tasks.diarization.training.meetings import filled
-    from speaker_tasks.diarization.training.turnfiles import ami
-    from speaker_tasks.embedding.embedder import Embedder
-    from speaker_tasks.embedding.trunk import Trunk
-    from speaker_tasks.embedding.weights import load
-
     random = np.random.default_rng(seed)
     real = ami(given.wheel, development=given.development)
     embedder = Embedder.load("campplus", threads=1, data_dir=given.data)
-    trunk = Trunk(load("campplus"), seconds=BLOCK_SECONDS, data_dir=given.data)
     plda = Plda.load(embedder.model_id)
     with ThreadPoolExecutor(1) as pool:
         listener = Listener(
@@ -81,7 +83,7 @@ def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
         for number in range(given.meetings):
             turns = drawn(random, real)
             samples = filled(random, sounds, turns, MEETING_SECONDS)
-            heard = example(samples, turns, listener, lambda block: paired(trunk.frames(block)), plda)
+            heard = example(samples, turns, listener, lambda block: paired(embedder.trunk_frames(block)), plda)
             if heard is not None:
                 np.savez(given.out / f"{seed:06}-{number:04}.npz", **vars(heard))
                 print(f"{seed}: {number + 1} meetings", flush=True)
@@ -89,8 +91,6 @@ def hear_some(given: argparse.Namespace, sounds: Any, seed: int) -> None:
 
 def drawn(random: np.random.Generator, real: dict[str, Turns]) -> Turns:
     """Turn-taking of one meeting: half real, some of it two conversations at once, half made up."""
-    from speaker_tasks.diarization.training.turnfiles import excerpt
-
     if random.random() < 0.5:
         people = int(random.choice([1, 2, 3, 4, 5], p=[0.05, 0.25, 0.25, 0.25, 0.2]))
         return conversation(random, people, MEETING_SECONDS)
@@ -101,18 +101,13 @@ def drawn(random: np.random.Generator, real: dict[str, Turns]) -> Turns:
             for start, end, speaker in excerpt(random, real, MEETING_SECONDS)
             if random.random() < 0.6
         ]
-        kept = sorted({speaker for _, _, speaker in turns})
-        random.shuffle(kept)
-        number = {speaker: index for index, speaker in enumerate(kept[:5])}
-        turns = [(start, end, number[speaker]) for start, end, speaker in turns if speaker in number]
-    return merged(turns)
+        kept = random.permutation(sorted({speaker for _, _, speaker in turns}))[:5]
+        turns = [turn for turn in turns if turn[2] in kept]
+    return numbered(turns)
 
 
 def fixed_weights() -> dict[str, np.ndarray]:
     """The part of the embedding network that makes a vector of the frames' mean and deviation."""
-    from speaker_tasks.diarization.target import CHANNELS
-    from speaker_tasks.embedding.weights import load
-
     tensors = {name: np.asarray(value, np.float32) for name, value in load("campplus").tensors.items()}
     kernel = tensors["fc6/kernel"]
     return {
@@ -125,8 +120,6 @@ def fixed_weights() -> dict[str, np.ndarray]:
 
 def read(file: Path, fixed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A meeting, with the voices around its steps and its people's as they are compared."""
-    from speaker_tasks.diarization.target import BLOCK_STEPS, inner_voices, near_voices
-
     one = dict(np.load(file))
     blocks = [
         np.stack(list(near_voices(one["frames"][first : first + BLOCK_STEPS].astype(np.float32), fixed)), axis=1)
@@ -138,8 +131,6 @@ def read(file: Path, fixed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def batch_of(random: np.random.Generator, meetings: list[dict[str, np.ndarray]], strangers: np.ndarray) -> Any:
     """Windows of random meetings with equally many people, who come in random order."""
     import torch
-
-    from speaker_tasks.diarization.target import odds
 
     people = min(meetings[int(random.integers(len(meetings)))]["activity"].shape[1], MOST_PEOPLE - 1)
     alike = [one for one in meetings if min(one["activity"].shape[1], MOST_PEOPLE - 1) == people]
@@ -243,8 +234,6 @@ def train(given: argparse.Namespace) -> None:
 def write(folder: Path, network: Any, fixed: dict[str, np.ndarray], card: dict[str, Any]) -> None:
     """Write the file that is shipped: weights as float16."""
     from safetensors.numpy import save_file
-
-    from speaker_tasks.embedding.weights import load
 
     whole = {name: value.numpy() for name, value in network.state_dict().items()} | fixed
     save_file(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """How long the client waits for answers that are still on their way at the end."""
 MOST_CONNECTIONS = 512
 
@@ -178,7 +178,7 @@ class Loop:
                 ended = ended or now
                 if not self._busy and not self._backlog:
                     break
-                if now > ended + PATIENCE_SECONDS:
+                if now > ended + TIMEOUT_SECONDS:
                     self._report.failed += self._busy
                     self._report.first_failure = self._report.first_failure or "no answer"
                     break

@@ -36,6 +36,12 @@ LEAST_SAMPLES = SAMPLE_RATE // 10
 """Of the last block; shorter sound has no codes."""
 
 
+def cut(samples: np.ndarray) -> Iterator[np.ndarray]:
+    """Samples in blocks of `BLOCK_SAMPLES`, the last one perhaps shorter."""
+    for first in range(0, len(samples), BLOCK_SAMPLES):
+        yield samples[first : first + BLOCK_SAMPLES]
+
+
 @dataclass(frozen=True, eq=False)
 class Heard:
     """What is kept of a recording."""
@@ -149,8 +155,7 @@ class _Coded:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
-            for first in range(0, len(block), BLOCK_SAMPLES):  # bare samples may come as one block of hours
-                piece = block[first : first + BLOCK_SAMPLES]
+            for piece in cut(block):  # bare samples may come as one block of hours
                 self._take(piece)
                 yield piece
 

@@ -63,7 +63,7 @@ def people_of(
 ) -> People:
     """Cluster the voices of a recording and give each cluster's turns, after a second look where there can be one.
 
-    `moved` is told of the second look, as `SecondLook.look` says.
+    `moved` is called during the second look, as `SecondLook.look` says.
     """
     options, voices = options or Options(), heard.voices
     labels = cluster(voices, plda, options.count, options.clustering)

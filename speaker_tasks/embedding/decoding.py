@@ -47,12 +47,10 @@ def blocks(source: bytes | Path, reading: Reading) -> Iterator[tuple[int, np.nda
         reading.seconds += len(block) / rate
 
 
-def seconds_told(source: bytes | Path) -> float:
+def seconds_claimed(source: bytes | Path) -> float:
     """How long a recording is as its header tells, which may be wrong; 0 where it tells nothing."""
     with suppress(OSError), _file(source) as file:
-        with suppress(RuntimeError, TypeError, ValueError):  # soundfile's errors are of the first
-            return float(soundfile.info(file).duration)
-        return packets.seconds_told(file)
+        return _claimed(file)
     return 0.0
 
 
@@ -64,12 +62,19 @@ def is_longer(source: bytes | Path, seconds: float) -> bool:
     """
     enough = seconds + CODEC_DELAY
     with suppress(OSError), _file(source) as file:
-        if file.seek(0, 2) < seconds * FEWEST_BYTES or seconds_told(source) < enough:
+        if file.seek(0, 2) < seconds * FEWEST_BYTES or _claimed(file) < enough:
             return False
         recordings = survey(file)
         is_whole = len(recordings) == 1 and not recordings[0].fault
         return is_whole and packets.seconds_held(file, recordings[0], enough) >= enough
     return False
+
+
+def _claimed(file: BinaryIO) -> float:
+    file.seek(0)
+    with suppress(RuntimeError, TypeError, ValueError):  # soundfile's errors are of the first
+        return float(soundfile.info(file).duration)
+    return packets.seconds_claimed(file)
 
 
 def _file(source: bytes | Path) -> BinaryIO:

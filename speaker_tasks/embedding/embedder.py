@@ -136,6 +136,11 @@ class Embedder:
             vectors[batch] = self._call([spectrograms[index] for index in batch])
         return vectors
 
+    def trunk_frames(self, samples: np.ndarray) -> np.ndarray:
+        """What a dense trunk hears at each moment of a window of samples `(N,)`: `(T, channels)`, 50 a second."""
+        with self._calls:
+            return self._runtime.trunk_frames(self._front_end(samples))
+
     def warm(self) -> float:
         """Run a real inference on a second of noise and give the seconds it took."""
         started = time.perf_counter()

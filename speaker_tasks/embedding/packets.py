@@ -89,7 +89,7 @@ def blocks(file: BinaryIO, part: Part, reading: Reading) -> Generator[tuple[int,
         raise Unreadable(str(error)) from error
 
 
-def seconds_told(file: BinaryIO) -> float:
+def seconds_claimed(file: BinaryIO) -> float:
     """How long a recording is as its container tells; 0 where it tells nothing."""
     import av
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,10 @@ class Runtime(Protocol):
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """`(B, bins, T, 1)` float32 with `(B,)` int32 valid frames each: `(B, embedding_size)` float32 unit rows."""
+        ...
+
+    def trunk_frames(self, spectrogram: np.ndarray) -> np.ndarray:
+        """What a dense trunk gives for `(bins, T)` float32, before one vector is made of it: `(T / 2, channels)`."""
         ...
 
 
@@ -93,7 +98,7 @@ class OpenVINORuntime:
     ) -> None:
         import openvino
 
-        self.precision = cpu_precision(precision)
+        self.precision = _cpu_precision(precision)
         self._size, self._pads = weights.config.embedding_size, weights.config.pads
         self.streams = threads or usable_processors()
         self.ahead = self.streams
@@ -133,6 +138,12 @@ class OpenVINORuntime:
                 alike = spectrograms if len(rows) == len(frames) else spectrograms[rows]
                 vectors[rows] = request.run(np.ascontiguousarray(alike[:, :, :length, 0])[:, None])
         return vectors
+
+    def trunk_frames(self, spectrogram: np.ndarray) -> np.ndarray:
+        """See `Runtime.trunk_frames`."""
+        length = spectrogram.shape[1]
+        with self._request() as request:
+            return request.run_trunk(padded(spectrogram), np.array([length], np.int32))[0, : -(-length // 2)].copy()
 
     @contextmanager
     def _request(self) -> Iterator[_Request]:
@@ -175,16 +186,22 @@ class _Request:
 
     def run(self, spectrograms: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
         """`(B, 1, bins, T)`, and `(B,)` int32 frames if masked, to `(B, size)`, which the next call overwrites."""
-        # Tensors set by hand: to find out what an argument of `infer` is takes a tenth of a millisecond.
-        self._trunk.set_input_tensor(0, self._tensor(spectrograms, shared_memory=True))
+        self.run_trunk(spectrograms, frames)
         if frames is not None:
-            lengths = self._tensor(frames)
-            self._trunk.set_input_tensor(1, lengths)
-            self._head.set_input_tensor(1, lengths)
-        self._call(self._trunk)
+            self._head.set_input_tensor(1, self._tensor(frames))
         self._head.set_input_tensor(0, self._trunk.get_output_tensor(0))
         self._call(self._head)
         output: np.ndarray = self._head.get_output_tensor(0).data
+        return output
+
+    def run_trunk(self, spectrograms: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
+        """The first graph alone, to its feature map, which the next call overwrites."""
+        # Tensors set by hand: to find out what an argument of `infer` is takes a tenth of a millisecond.
+        self._trunk.set_input_tensor(0, self._tensor(spectrograms, shared_memory=True))
+        if frames is not None:
+            self._trunk.set_input_tensor(1, self._tensor(frames))
+        self._call(self._trunk)
+        output: np.ndarray = self._trunk.get_output_tensor(0).data
         return output
 
 
@@ -221,19 +238,23 @@ class TensorFlowRuntime:
         _prepare_devices(tf, device, threads)
         self.device = device
         self.precision = _gpu_precision(tf, precision) if device == "gpu" else ("f32", "bf16")[precision == "bf16"]
-        network = _in_bf16(weights) if self.precision == "bf16" else build(weights)
+        self._network, self._trunk = _networks(weights, self.precision)  # functions hold their variables weakly
         signature = [
             tf.TensorSpec((None, weights.config.bins, None, 1), tf.float32),
             tf.TensorSpec((None,), tf.int32),
         ]
-        self._network = network  # the function holds its variables weakly
-        self._function = tf.function(
-            lambda spectrograms, frames: network([spectrograms, frames], training=False), input_signature=signature
+        self._function, self._trunk_function = (
+            tf.function(partial(_applied, network), input_signature=signature)
+            for network in (self._network, self._trunk)
         )
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
         return self._function(spectrograms, frames).numpy().astype(np.float32, copy=False)
+
+    def trunk_frames(self, spectrogram: np.ndarray) -> np.ndarray:
+        """See `Runtime.trunk_frames`."""
+        return self._trunk_function(*_alone_in_batch(spectrogram)).numpy()[0].astype(np.float32, copy=False)
 
 
 class TorchRuntime:
@@ -254,29 +275,51 @@ class TorchRuntime:
             precision = "bf16" if device == "gpu" and torch.cuda.get_device_capability()[0] >= BF16_SINCE else "f32"
         self.precision = precision
         with self._placed():
-            self._network = _in_bf16(weights) if precision == "bf16" else build(weights)
+            self._network, self._trunk = _networks(weights, precision)
 
     def embed(self, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """See `Runtime.embed`."""
+        return self._run(self._network, spectrograms, frames)
+
+    def trunk_frames(self, spectrogram: np.ndarray) -> np.ndarray:
+        """See `Runtime.trunk_frames`."""
+        return self._run(self._trunk, *_alone_in_batch(spectrogram))[0]
+
+    def _run(self, network: Any, spectrograms: np.ndarray, frames: np.ndarray) -> np.ndarray:
         with self._torch.inference_mode(), self._placed():
-            vectors = self._network([spectrograms, frames], training=False)
-        return vectors.float().cpu().numpy()
+            output = _applied(network, spectrograms, frames)
+        return output.float().cpu().numpy()
 
     def _placed(self) -> Any:
         """Where Keras puts what is made in the block."""
         return self._keras.device("gpu:0" if self.device == "gpu" else "cpu:0")
 
 
-def _in_bf16(weights: Weights) -> Any:
-    """The Keras network with its first convolutions in bf16 and what follows in f32, as in `graphs`."""
+def _networks(weights: Weights, precision: str) -> tuple[Any, Any]:
+    """The Keras network, and what of it comes before the layer from which all is computed in f32.
+
+    In bf16 its first convolutions are, and what follows is in f32, as in `graphs`.
+    """
     import keras
 
-    fast, exact = build(weights, policy="mixed_bfloat16"), build(weights)
-    layer, (spectrograms, frames) = F32_FROM[weights.config.front_end], fast.inputs
+    exact, layer = build(weights), F32_FROM[weights.config.front_end]
+    if precision != "bf16":
+        return exact, keras.Model(exact.inputs, exact.get_layer(layer).input)
+    fast = build(weights, policy="mixed_bfloat16")
+    spectrograms, frames = fast.inputs
     first = keras.Model(fast.inputs, fast.get_layer(layer).input)
     rest = keras.Model([exact.get_layer(layer).input, exact.inputs[1]], exact.output)
     between = keras.ops.cast(first([spectrograms, frames]), "float32")
-    return keras.Model([spectrograms, frames], rest([between, frames]))
+    return keras.Model([spectrograms, frames], rest([between, frames])), first
+
+
+def _applied(network: Any, spectrograms: Any, frames: Any) -> Any:
+    return network([spectrograms, frames], training=False)
+
+
+def _alone_in_batch(spectrogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One spectrogram `(bins, T)` as Keras takes it, and its length."""
+    return spectrogram[None, :, :, None], np.array([spectrogram.shape[1]], np.int32)
 
 
 def _choose(device: str, runtime: str) -> tuple[str, str]:
@@ -328,8 +371,7 @@ def _prepare_devices(tf: Any, device: str, threads: int) -> None:
         _logger.info("TensorFlow was started before: its threads and GPU memory stay as they are")
 
 
-def cpu_precision(precision: str) -> str:
-    """What `auto` means on this CPU."""
+def _cpu_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16() else "f32"

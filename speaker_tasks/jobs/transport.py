@@ -43,18 +43,18 @@ class RetryingQoS(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge."""
-        self._patiently(super().ack, delivery_tag)
+        self._settled(super().ack, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Reject, or give back."""
-        self._patiently(super().reject, delivery_tag, requeue)
+        self._settled(super().reject, delivery_tag, requeue)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give messages back if there is a connection to do it by."""
         if self._connected():
             super().restore_unacked_once(stderr)
 
-    def _patiently(self, settle: Any, delivery_tag: str, *more: bool) -> None:
+    def _settled(self, settle: Any, delivery_tag: str, *more: bool) -> None:
         try:
             if self._connected():
                 settle(delivery_tag, *more)
@@ -129,9 +129,9 @@ class WaitingForServer:
 
     def establish_connection(self) -> Any:
         """Connect, within `wait_for_server` seconds (a transport option). Raises what the last try raised."""
-        patience = self.client.transport_options.get("wait_for_server", 0.0)
-        consumes = patience and threading.current_thread() is threading.main_thread()
-        deadline, said = time.monotonic() + patience, float("-inf")
+        timeout = self.client.transport_options.get("wait_for_server", 0.0)
+        consumes = timeout and threading.current_thread() is threading.main_thread()
+        deadline, said = time.monotonic() + timeout, float("-inf")
         while True:
             try:
                 return super().establish_connection()  # type: ignore[misc]
@@ -147,7 +147,7 @@ class WaitingForServer:
 
 
 def _stop_if_asked() -> None:
-    """Leave if the worker was told to end, as Celery's own loop does: it has no other way to ask.
+    """Leave if the worker is to end, as Celery's own loop does: it has no other way to ask.
 
     Raises `WorkerShutdown`, `WorkerTerminate`.
     """

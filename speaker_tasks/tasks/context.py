@@ -6,8 +6,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import redis
 from celery import Celery
 
@@ -19,6 +22,7 @@ from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.embedding.embedder import Embedder
 from speaker_tasks.embedding.limits import Limits, measured, threads_for
 from speaker_tasks.embedding.machine import share_of_processors
+from speaker_tasks.errors import Busy
 from speaker_tasks.jobs import JobStore
 from speaker_tasks.jobs.audio import AudioStore
 from speaker_tasks.jobs.delivery import Deliveries
@@ -32,6 +36,9 @@ from speaker_tasks.tasks.turns import Turns
 
 WAITING_FOR_A_TURN = 2
 """Threads that may wait while another one decodes a recording that takes long."""
+BULK_SECONDS = 600.0
+"""How long bulk work waits for a network that is busy with people who wait."""
+RETRY_SECONDS = 0.2
 SPARE_CONNECTIONS = 4
 """Connections to Redis beyond those of threads: heartbeat, banks."""
 
@@ -69,6 +76,23 @@ class WorkerContext:
     turns: Turns = field(default_factory=lambda: Turns(WAITING_FOR_A_TURN))
     leaving: threading.Event = field(default_factory=threading.Event)
     """The worker is about to end: what can stop stops."""
+
+    def submit_bulk(
+        self, spectrograms: Sequence[np.ndarray], check: Callable[[], None] = lambda: None
+    ) -> Future[np.ndarray]:
+        """As `Batcher.submit`, for work that nobody waits for: while there is no room it tries again.
+
+        `check` is called between the tries; what it raises ends them. Raises Busy after `BULK_SECONDS`.
+        """
+        deadline = time.monotonic() + BULK_SECONDS
+        while True:
+            try:
+                return self.batcher.submit(spectrograms, timeout=BULK_SECONDS, bulk=True)
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+                check()
+                time.sleep(RETRY_SECONDS)
 
 
 _installed: list[WorkerContext] = []

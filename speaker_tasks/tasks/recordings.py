@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -27,7 +26,7 @@ from speaker_tasks.embedding.speech import Meter
 from speaker_tasks.errors import Busy, SpeakerTasksError, Unavailable, UnusableAudio
 from speaker_tasks.jobs.audio import Audio
 from speaker_tasks.jobs.vectors import CachedVector, Measures
-from speaker_tasks.tasks.context import WorkerContext
+from speaker_tasks.tasks.context import BULK_SECONDS, WorkerContext
 
 PAYLOAD = "payload:"
 """A path that begins so is the key of bytes that were uploaded."""
@@ -39,8 +38,6 @@ LOOKED_UP_BYTES = 32 << 20
 """Files larger than this are not hashed ahead: by the time that they are decoded nobody would have them in memory."""
 AHEAD = 2
 """Calls that may wait for the network while the next recordings are read."""
-PATIENCE_SECONDS = 600.0
-"""How long bulk work waits for a network that is busy with people who wait."""
 PART_SECONDS, MOST_PARTS = 1.5, 4
 """How a recording is cut to see whether one voice speaks all of it."""
 
@@ -112,7 +109,7 @@ class Run:
         """The vector (D,) of a piece of a recording, a few windows at a time."""
         spectrograms, vectors = self._context.embedder.spectrograms(blocks), []
         while windows := list(islice(spectrograms, WINDOWS_AT_A_TIME)):
-            vectors.append(self._result(self._patiently(windows)))
+            vectors.append(self._result(self._context.submit_bulk(windows)))
         return pool(np.concatenate(vectors))
 
     def _look_up(self, entries: Sequence[Entry]) -> None:
@@ -201,27 +198,17 @@ class Run:
         spectrograms = [spectrogram for _, spectrogram in self._gathered]
         owners = [one for one, _ in self._gathered]
         self._gathered = []
-        self._in_flight.append((self._patiently(spectrograms), owners))
+        self._in_flight.append((self._context.submit_bulk(spectrograms), owners))
         while len(self._in_flight) > AHEAD:
             self._collect()
-
-    def _patiently(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self._context.batcher.submit(spectrograms, timeout=PATIENCE_SECONDS, bulk=True)
-            except Busy:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
 
     def _result(self, future: Future[np.ndarray]) -> np.ndarray:
         try:
             with self._context.gate.aside():
-                return future.result(PATIENCE_SECONDS)
+                return future.result(BULK_SECONDS)
         except FutureTimeout:
             future.cancel()
-            raise Busy(f"the model did not answer within {PATIENCE_SECONDS:g} s") from None
+            raise Busy(f"the model did not answer within {BULK_SECONDS:g} s") from None
 
     def _collect(self) -> None:
         future, owners = self._in_flight.popleft()

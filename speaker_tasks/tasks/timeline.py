@@ -10,13 +10,13 @@ import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from celery import Task, shared_task
@@ -33,15 +33,13 @@ from speaker_tasks.diarization.listening import Listener, decoded_first
 from speaker_tasks.diarization.naming import name_voices, present
 from speaker_tasks.diarization.people import Options, People, people_of
 from speaker_tasks.diarization.plda import Plda
-from speaker_tasks.diarization.target import BLOCK_SECONDS, SecondLook
+from speaker_tasks.diarization.target import SecondLook
 from speaker_tasks.embedding import audio as sound
-from speaker_tasks.embedding.decoding import seconds_told
+from speaker_tasks.embedding.decoding import seconds_claimed
 from speaker_tasks.embedding.speech import Meter, Speech
-from speaker_tasks.embedding.trunk import Trunk
 from speaker_tasks.errors import Busy, Malformed, SpeakerTasksError, Unavailable, UnusableAudio
 from speaker_tasks.jobs.audio import PAYLOAD_PREFIX, Audio, Encoding
 from speaker_tasks.jobs.timelines import KeptVoices, TimelineStore
-from speaker_tasks.settings import Settings
 from speaker_tasks.tasks import arguments
 from speaker_tasks.tasks.context import WorkerContext, current
 from speaker_tasks.tasks.running import (
@@ -59,15 +57,12 @@ from speaker_tasks.tasks.running import (
 from speaker_tasks.tasks.timings import Timings
 
 logger = get_task_logger(__name__)
-Network = TypeVar("Network")
 
 TASK = "speaker_tasks.timeline"
 LOOK_SECONDS = 0.2
 """How often a task checks whether its job was canceled, and reports its progress."""
 HEARING = 0.8
 """The share of a job's progress that hearing has where there is a second look, which has the rest."""
-BUSY_SECONDS = 600.0
-"""How long bulk work waits for the network while recognitions keep it busy."""
 
 
 @shared_task(bind=True, name=TASK, throws=(SpeakerTasksError,), ignore_result=False)
@@ -136,7 +131,7 @@ class Work:
         second = _second_look(model)
         hearing = HEARING if second is not None else 1.0
         with timings.step("hear"), self._source() as (source, digest):
-            self.context.jobs.set_total(self.job, round(seconds_told(source) if isinstance(source, Path) else 0))
+            self.context.jobs.set_total(self.job, round(seconds_claimed(source) if isinstance(source, Path) else 0))
             blocks = decoded_first(self._blocks(source, reading))
             moved = _Moved(context, self.job)
             heard = self._listener(second).hear(meter.over(blocks), lambda seconds: moved(seconds * hearing))
@@ -197,32 +192,21 @@ class Work:
         TimelineStore(self.context.redis, self.context.settings.job_ttl).put(self.job, answer, voices)
 
     def _listener(self, second: SecondLook | None) -> Listener:
-        segmenter, code = self._unless_over(_segmenter), None
-        if second is not None:
-            code = partial(_code, second, self._unless_over(partial(_trunk, self.context.settings)))
-        return Listener(segmenter, self.context.embedder.spectrograms, self._submit, code)
-
-    def _unless_over(self, load: Callable[[], Network]) -> Network:
-        """What a worker's first timeline loads, which may take seconds; `Over` is raised when the job is canceled."""
-        apart = ThreadPoolExecutor(1)
-        loading = apart.submit(load)
-        apart.shutdown(wait=False)  # it goes on, for the next timeline
-        while not wait([loading], LOOK_SECONDS).done:
-            if self._is_over():
-                raise Over
-        return loading.result()
+        embedder = self.context.embedder
+        code = None if second is None else lambda block: second.code(embedder.trunk_frames(block))
+        return Listener(_segmenter(), embedder.spectrograms, self._submit, code)
 
     def _submit(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return self.context.batcher.submit(spectrograms, timeout=BUSY_SECONDS, bulk=True)
-            except Busy:
-                if time.monotonic() > deadline or self.context.leaving.is_set():
-                    raise Unavailable("the network is busy with others") from None
-                if self._is_over():
-                    raise Over from None
-                time.sleep(LOOK_SECONDS)
+        try:
+            return self.context.submit_bulk(spectrograms, self._check_wanted)
+        except Busy:
+            raise Unavailable("the network is busy with others") from None
+
+    def _check_wanted(self) -> None:
+        if self.context.leaving.is_set():
+            raise Unavailable("the network is busy with others")
+        if self._is_over():
+            raise Over
 
     def _is_over(self) -> bool:
         return self.context.jobs.state(self.job) not in ("queued", "running")
@@ -276,11 +260,7 @@ class _Moved:
         self._context.jobs.advance(self._job, int(seconds))
 
 
-def _code(second: SecondLook, trunk: Trunk, block: np.ndarray) -> np.ndarray:
-    return second.code(trunk.frames(block))
-
-
-_loading, _loading_trunk = threading.Lock(), threading.Lock()
+_loading = threading.Lock()
 
 
 def _segmenter() -> segmentation.Segmenter:
@@ -291,16 +271,6 @@ def _segmenter() -> segmentation.Segmenter:
 @cache
 def _loaded() -> segmentation.Segmenter:
     return segmentation.Segmenter(threads=1)
-
-
-def _trunk(settings: Settings) -> Trunk:
-    with _loading_trunk:
-        return _loaded_trunk(settings)
-
-
-@cache
-def _loaded_trunk(settings: Settings) -> Trunk:
-    return Trunk.configured(settings, seconds=BLOCK_SECONDS)
 
 
 @cache

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from speaker_tasks.apikeys import entry, new_key
+from speaker_tasks.apikeys import new_key
 from speaker_tasks.client import TaskClient
 from tests.browser.conftest import Visits, violations
-from tests.integration.stack import Stack, Web
+from tests.integration.stack import Stack, Web, entries
 
 KEYS = {scope: new_key() for scope in ("read", "recognize", "admin")}
 
 
 @pytest.fixture(scope="module")
 def keyed(stack: Stack) -> Iterator[Web]:
-    entries = " ".join(entry(f"{scope}-key", [scope], key) for scope, key in KEYS.items())
-    web = stack.web(workers=1, threads=8, SPEAKER_API_KEYS=entries)
+    web = stack.web(workers=1, threads=8, SPEAKER_API_KEYS=entries(KEYS))
     yield web
     web.process.stop()
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from speaker_tasks.apikeys import entry
 from speaker_tasks.client import TaskClient
 from speaker_tasks.jobs.heartbeat import WorkerRecord
 from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
@@ -36,6 +37,18 @@ def wait_for(what: str, ready: Callable[[], object], seconds: float = START_SECO
             return found
         time.sleep(0.05)
     raise AssertionError(f"after {seconds:g} s still waiting for {what}")
+
+
+def output_of(command: Sequence[str], *, seconds: float, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a program prints; it has to end well within so many seconds."""
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def entries(keys: Mapping[str, str]) -> str:
+    """SPEAKER_API_KEYS with a key `SCOPE-key` for each scope."""
+    return " ".join(entry(f"{scope}-key", [scope], key) for scope, key in keys.items())
 
 
 @dataclass

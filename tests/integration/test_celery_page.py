@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from banks.store import BankStore
 from tests.conftest import ROOT
-from tests.integration.stack import PROGRAMS, Stack, wait_for
+from tests.integration.stack import PROGRAMS, Stack, output_of, wait_for
 
 PAGE = (ROOT / "docs" / "celery.md").read_text("utf-8")
 ALONE = """
@@ -69,17 +68,12 @@ def run(stack: Stack, folder: Path, code: str, *arguments: str) -> str:
     """What a program prints that runs beside the page's files, without this project."""
     for name, text in re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         (folder / name).write_text(text)
-    done = subprocess.run(
+    return output_of(
         [sys.executable, "-c", ALONE + code, *arguments],
         env={"REDIS_URL": stack.redis_url, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder)},
         cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
+        seconds=180,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 @pytest.fixture
@@ -108,14 +102,5 @@ def test_nothing_of_this_project_is_there_to_be_imported(service: Stack, tmp_pat
 
 def test_the_shell_snippets_run(service: Stack) -> None:
     (script,) = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env=service.environment(PATH=f"{PROGRAMS}:/usr/bin:/bin"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "pong" in done.stdout
+    environment = service.environment(PATH=f"{PROGRAMS}:/usr/bin:/bin")
+    assert "pong" in output_of(["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, seconds=240)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from banks.active import ActiveMode
 from banks.store import BankStore
 from tests.conftest import ROOT
 from tests.integration.speaking import enroll
-from tests.integration.stack import PROGRAMS, Stack, Web
+from tests.integration.stack import PROGRAMS, Stack, Web, output_of
 
 PAGE = ROOT / "docs" / "api.md"
 _SNIPPET = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,26 +40,14 @@ def test_the_shell_snippets_run(stack: Stack, service: Web) -> None:
     script = "\n".join(snippets("bash"))
     assert script.count("curl") > 20
     environment = stack.environment(URL=service.url, SPEAKER_URL=service.url, PATH=f"{PROGRAMS}:/usr/bin:/bin")
-    done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    assert "event: end" in output_of(
+        ["bash", "-euxo", "pipefail", "-c", script], cwd=ROOT, env=environment, seconds=120
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "event: end" in done.stdout
 
 
 def test_the_python_snippets_run(service: Web) -> None:
     code = "\n".join(snippets("python")).replace("http://127.0.0.1:6001", service.url)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "not_found" in done.stdout
+    assert "not_found" in output_of([sys.executable, "-c", code], cwd=ROOT, seconds=120)
 
 
 def test_every_setting_that_the_page_names_is_one() -> None:

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from speaker_tasks.apikeys import entry, new_key
-from tests.integration.stack import PROGRAMS, Stack, Web
+from tests.integration.stack import PROGRAMS, Stack, Web, entries
 
 KEYS = {scope: new_key() for scope in ("read", "recognize", "enroll", "admin")}
 OGG = {"Content-Type": "audio/ogg"}
@@ -24,9 +24,12 @@ OGG = {"Content-Type": "audio/ogg"}
 @pytest.fixture(scope="module")
 def locked(stack: Stack) -> Iterator[Web]:
     """A web process on the shared stack with one key for each scope."""
-    entries = " ".join(entry(f"{scope}-key", [scope], key) for scope, key in KEYS.items())
     web = stack.web(
-        workers=1, threads=6, SPEAKER_API_KEYS=entries, SPEAKER_RATE_LIMIT="300/minute", SPEAKER_MAX_BODY_BYTES="300000"
+        workers=1,
+        threads=6,
+        SPEAKER_API_KEYS=entries(KEYS),
+        SPEAKER_RATE_LIMIT="300/minute",
+        SPEAKER_MAX_BODY_BYTES="300000",
     )
     yield web
     web.process.stop()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from speaker_tasks.apikeys import entry, new_key
-from tests.integration.stack import Stack, Web
+from speaker_tasks.apikeys import new_key
+from tests.integration.stack import Stack, Web, entries
 
 KEYS = {scope: new_key() for scope in ("read", "admin")}
 
@@ -17,8 +17,7 @@ KEYS = {scope: new_key() for scope in ("read", "admin")}
 @pytest.fixture(scope="module")
 def keyed(stack: Stack) -> Iterator[Web]:
     """A web process on the shared stack that wants keys."""
-    entries = " ".join(entry(f"{scope}-key", [scope], key) for scope, key in KEYS.items())
-    web = stack.web(workers=1, threads=6, SPEAKER_API_KEYS=entries)
+    web = stack.web(workers=1, threads=6, SPEAKER_API_KEYS=entries(KEYS))
     yield web
     web.process.stop()
 

@@ -136,9 +136,9 @@ def test_an_enrollment_of_which_much_is_missing_writes_nothing_unless_forced(fle
     assert job.error is not None
     assert "1 of 4 recordings are not there: nothing is written" in job.error["message"]
     assert "`force` enrolls the others" in job.error["message"]
-    with pytest.raises(Unusable, match="`--force` enrolls the others") as told:
+    with pytest.raises(Unusable, match="`--force` enrolls the others") as raised:
         refuse(job)
-    assert told.value.details == {"missing": 1, "recordings": 4}
+    assert raised.value.details == {"missing": 1, "recordings": 4}
     assert "sparse" not in BankStore(client.redis).names()
     forced = fleet.ended(client.enroll({}, bank="sparse", source=source, force=True))
     assert forced.state in ("succeeded", "partial"), forced.error

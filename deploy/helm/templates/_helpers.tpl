@@ -88,7 +88,7 @@ spec:
       {{- end }}
     spec:
       {{- include "speaker.pod" $root | nindent 6 }}
-      # A worker that is told to end hands a chunk of an enrollment on, and ends what somebody waits for.
+      # A worker that is to end hands a chunk of an enrollment on, and ends what somebody waits for.
       terminationGracePeriodSeconds: 60
       {{- with .spec.nodeSelector }}
       nodeSelector: {{- toYaml . | nindent 8 }}

@@ -6,13 +6,13 @@ who is looked for; the truth is when the speaker speaks whose cluster it is, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from speaker_tasks.diarization.clustering import cluster
-from speaker_tasks.diarization.listening import BLOCK_SAMPLES, Listener
+from speaker_tasks.diarization.listening import Listener, cut
 from speaker_tasks.diarization.people import middles
 from speaker_tasks.diarization.plda import Plda
 from speaker_tasks.diarization.target import FIRST_SECOND, STEP_SECONDS, sound_of, to_steps
@@ -47,10 +47,10 @@ def example(
     plda: Plda | None,
 ) -> Example | None:
     """Hear a meeting; None where nobody was found."""
-    heard = listener.hear(_blocks(samples))
+    heard = listener.hear(cut(samples))
     if not len(heard.voices):
         return None
-    frames = np.concatenate([trunk(block) for block in _blocks(samples)])
+    frames = np.concatenate([trunk(block) for block in cut(samples)])
     labels = cluster(heard.voices, plda)
     activity = to_steps(activity_of(heard.probabilities, heard.voices, labels), len(frames))
     speaks = spoken(turns, len(frames))
@@ -82,8 +82,3 @@ def spoken(turns: Turns, count: int) -> np.ndarray:
     for start, end, speaker in turns:
         speaks[(at >= start) & (at < end), speaker] = 1
     return speaks.reshape(count, FINE, -1).mean(axis=1)
-
-
-def _blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(samples), BLOCK_SAMPLES):
-        yield samples[first : first + BLOCK_SAMPLES]

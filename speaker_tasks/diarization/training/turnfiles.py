@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ def ami(wheel: Path, *, development: bool) -> dict[str, Turns]:
             meeting, _, start, seconds, _, _, _, speaker = line.split()
             if meeting.startswith(HELD_OUT) == development:
                 found[meeting].append((float(start), float(start) + float(seconds), speaker))
-    return {meeting: _numbered(turns) for meeting, turns in sorted(found.items())}
+    return {meeting: numbered(turns) for meeting, turns in sorted(found.items())}
 
 
 def excerpt(random: np.random.Generator, meetings: Mapping[str, Turns], seconds: float) -> Turns:
@@ -43,9 +43,10 @@ def excerpt(random: np.random.Generator, meetings: Mapping[str, Turns], seconds:
             if min(end, first + seconds) - max(start, first) >= SHORTEST
         ]
         if len({speaker for _, _, speaker in inside}) >= 2:
-            return _numbered(inside)
+            return numbered(inside)
 
 
-def _numbered(turns: list[tuple[float, float, str]]) -> Turns:
+def numbered(turns: Sequence[tuple[float, float, str | int]]) -> Turns:
+    """Turns whose speakers have names as turns whose speakers have numbers, merged as `turntaking.merged` says."""
     number = {speaker: index for index, speaker in enumerate(sorted({speaker for _, _, speaker in turns}))}
     return merged([(start, end, number[speaker]) for start, end, speaker in turns])

@@ -90,11 +90,11 @@ def test_a_recording_is_looked_at_in_chunks_that_do_not_show(monkeypatch: pytest
     given, second = recording(150.0, 3), SecondLook(weights())
     whole = second.look(*given)
     monkeypatch.setattr(target, "CHUNK_STEPS", 311)
-    told: list[float] = []
-    np.testing.assert_allclose(second.look(*given, told.append), whole, atol=1e-5)
-    assert told == sorted(told)
-    assert len(told) == 13
-    assert told[-1] == pytest.approx(150.0)
+    reported: list[float] = []
+    np.testing.assert_allclose(second.look(*given, reported.append), whole, atol=1e-5)
+    assert reported == sorted(reported)
+    assert len(reported) == 13
+    assert reported[-1] == pytest.approx(150.0)
 
 
 def test_the_order_of_people_is_nothing():
@@ -128,11 +128,11 @@ def test_a_minute_in_which_nobody_speaks_is_not_looked_at(monkeypatch: pytest.Mo
         return added(self, codes, *rest)
 
     monkeypatch.setattr(SecondLook, "_added", counted)
-    told: list[float] = []
+    reported: list[float] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = SecondLook(weights()).look(codes, sound, activity, voices, told.append)
-    assert len(asked) == len(told) - 1, "the first minute is silent"
+        found = SecondLook(weights()).look(codes, sound, activity, voices, reported.append)
+    assert len(asked) == len(reported) - 1, "the first minute is silent"
     assert found[: round(59.9 / FRAME_SECONDS)].max() <= 1 - target.SURE + 1e-6
 
 

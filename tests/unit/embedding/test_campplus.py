@@ -16,7 +16,7 @@ from speaker_tasks.embedding import backend, network, weights
 from speaker_tasks.embedding.aggregation import Statistics
 from speaker_tasks.embedding.fbank import kaldi_fbank
 from speaker_tasks.embedding.members import CAMPPLUS
-from speaker_tasks.embedding.runtime import OpenVINORuntime, padded
+from speaker_tasks.embedding.runtime import OpenVINORuntime, TensorFlowRuntime, padded
 from speaker_tasks.embedding.training.teacher import isometry
 from tests.unit.embedding.make_campplus_fixture import CLIPS, FILE, LENGTHS, VALUES, kept, spectrogram
 
@@ -92,6 +92,16 @@ def test_a_clip_padded_to_one_of_few_lengths_has_the_vector_of_the_network_witho
     for vector, length in zip(runtime.embed(batch, lengths), lengths, strict=True):
         alone = halves[1](halves[0](spectrogram(int(length))[None, ..., None], training=False), training=False)
         np.testing.assert_allclose(vector, ops.convert_to_numpy(alone)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", [OpenVINORuntime, TensorFlowRuntime])
+def test_a_runtime_gives_the_frames_of_the_trunk(shipped: weights.Weights, halves, runtime) -> None:
+    running = runtime(shipped, precision="f32", threads=1)
+    for length in (38, 201, 998):
+        expected = ops.convert_to_numpy(halves[0](spectrogram(length)[None, ..., None], training=False))[0]
+        found = running.trunk_frames(spectrogram(length))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_openvino_sees_few_lengths_whatever_clips_come() -> None:

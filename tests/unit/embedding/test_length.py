@@ -85,7 +85,7 @@ def test_a_wrong_header_refuses_nothing(name: str) -> None:
 
 def test_the_mistakes_of_these_headers_are_believed_by_others() -> None:
     for name in ("a FLAC file", "Vorbis", "Opus", "an MP3 file"):
-        assert decoding.seconds_told(WRONG[name]()) > 3000, name
+        assert decoding.seconds_claimed(WRONG[name]()) > 3000, name
 
 
 def test_joined_and_damaged_recordings_are_read_before_they_are_refused() -> None:

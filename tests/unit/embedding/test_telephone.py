@@ -1,4 +1,4 @@
-"""Telephones: told from broad sound by what is missing, and mapped so that people are as alike as in broad sound."""
+"""Telephones: how they differ from broad sound, and that their vectors are mapped to be as alike as in broad sound."""
 
 from __future__ import annotations
 

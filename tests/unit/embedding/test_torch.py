@@ -31,7 +31,7 @@ with np.load(clips) as stored:
 embedder = Embedder.load(name, weights=Path(weights), device="cpu", runtime="torch", precision=precision)
 assert (embedder.runtime, embedder.device) == ("torch", "cpu")
 alone = np.stack([embedder.embed(one) for one in sounds])
-np.savez(vectors, alone=alone, together=embedder.embed_many(sounds))
+np.savez(vectors, alone=alone, together=embedder.embed_many(sounds), frames=embedder.trunk_frames(sounds[0]))
 """
 
 
@@ -52,9 +52,11 @@ def test_torch_gives_the_vectors_that_openvino_gives(
     command = [sys.executable, "-c", EMBED, campplus_file.stem, str(campplus_file), precision, str(clips), str(vectors)]
     variables = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     subprocess.run(command, check=True, cwd=ROOT, env=variables)
-    expected = load(campplus_file, "openvino").embed_many(sounds)
+    openvino = load(campplus_file, "openvino")
+    expected, frames = openvino.embed_many(sounds), openvino.trunk_frames(sounds[0])
     with np.load(vectors) as given:
         assert (given["alone"] * expected).sum(axis=1).min() >= cosine
+        assert (given["frames"] * frames).sum() >= cosine * np.linalg.norm(given["frames"]) * np.linalg.norm(frames)
         np.testing.assert_allclose(given["together"], given["alone"], atol=1e-5 if precision == "f32" else 1e-2)
 
 

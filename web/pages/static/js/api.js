@@ -24,7 +24,7 @@ export class ApiError extends Error {
   }
 
   /** Whether the sentence says all that the message says. */
-  get told() {
+  get isComplete() {
     return translated(this.message) !== null || this.sentence === this.message;
   }
 }

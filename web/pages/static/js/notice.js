@@ -18,7 +18,7 @@ export function notice(kind, text, ...more) {
 /** An error as a message box: the sentence, and the service's own words below it where they say more. */
 export function errorNotice(error) {
   const sentence = error.sentence ?? error.message;
-  const more = error.told === false ? h("p", { class: "small muted" }, own(error.message)) : null;
+  const more = error.isComplete === false ? h("p", { class: "small muted" }, own(error.message)) : null;
   return notice("error", capital(sentence), more);
 }
 

@@ -1,4 +1,4 @@
-// What the service says, in the reader's words: its messages are English, and known ones are told in plain words.
+// What the service says, in the reader's words: its messages are English, and known ones have plain words.
 
 import { h } from "./dom.js";
 
