@@ -24,3 +24,4 @@ document.getElementById("theme")?.addEventListener("click", () => {
 });
 
 document.getElementById("sign-out")?.addEventListener("submit", forget);
+if (new URLSearchParams(location.search).has("signed_out")) forget(); // who was quicker than this module
