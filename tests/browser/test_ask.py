@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_the_microphone_by_keyboard_alone(fake_microphone: Any, demo_bank: TaskC
         if page.evaluate("document.activeElement.id") == "record":
             break
     page.keyboard.press("Enter")
-    page.get_by_text("Stop and ask · 4").wait_for()
+    page.get_by_text(re.compile(r"Stop and ask · ([4-9]|\d\d)")).wait_for()
     page.keyboard.press("Enter")
     page.locator("#verdict").wait_for()
     assert page.locator("#verdict").inner_text().startswith("Alice")

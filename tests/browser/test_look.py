@@ -42,7 +42,8 @@ def test_nothing_stands_in_the_way_of_a_screen_reader_or_a_phone(
 def test_the_buttons_change_language_and_theme_for_good(open_page: Open, demo_bank: TaskClient) -> None:
     page = open_page("/people")
     expect(page.get_by_role("heading", level=1)).to_have_text("People")
-    page.locator("#language").click()
+    with page.expect_event("load"):  # the heading is there before the script that the next button needs
+        page.locator("#language").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("人員")
     page.locator("#theme").click()
     page.goto(page.url.replace("people", "jobs"))

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Open, overflow, violations
 from tests.browser.meeting import JOB, Service
-from tests.integration.stack import Web
+from tests.integration.stack import Web, wait_for
 
 
 def test_a_meeting_is_named_corrected_undone_and_enrolled_from(
@@ -46,12 +46,11 @@ def test_a_meeting_is_named_corrected_undone_and_enrolled_from(
     expect(page.locator("#notices")).to_contain_text("Eve is enrolled in staff, version 2, with 12 clips")
 
     page.get_by_role("button", name="Play Alice 00:01").or_(page.get_by_role("button", name="Play 王芳 00:01")).click()
-    assert page.locator("audio").evaluate("sound => sound.src").startswith("blob:")
+    sound = page.locator("audio")
+    assert sound.evaluate("sound => sound.src").startswith("blob:")
+    sound.evaluate("sound => { sound.pause(); sound.currentTime = 0 }")
     page.locator(".board .lane-wave").click(position={"x": 200, "y": 20})
-    page.wait_for_timeout(50)
-    assert page.locator("audio").evaluate("sound => sound.currentTime") > 0.1, (
-        "a click on the waveform plays from there"
-    )
+    wait_for("the sound from where the click was", lambda: sound.evaluate("sound => sound.currentTime > 0.1"))
     forms = page.get_by_role("group", name="Download").get_by_role("link")
     assert [link.get_attribute("href") for link in forms.all()] == [
         f"/v1/timelines/{JOB}?format={form}" for form in ("rttm", "srt", "vtt", "json", "png")
