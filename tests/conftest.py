@@ -46,8 +46,13 @@ def shared_web(stack: Stack) -> Web:
 
 @pytest.fixture
 def web(stack: Stack, shared_web: Web) -> Iterator[Web]:
-    """The shared web; the mode and the banks that a test made are taken away after it."""
+    """The shared web without banks: those that other files left are taken away before a test, its own after it."""
+    _forget_banks(stack)
     yield shared_web
+    _forget_banks(stack)
+
+
+def _forget_banks(stack: Stack) -> None:
     store = BankStore(stack.client().redis)
     ActiveMode(store).reset()
     for name in store.names():
