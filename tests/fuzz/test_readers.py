@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-INPUTS, SECONDS = 1200, 300
+INPUTS, SECONDS = 1200, 900
 
 
 @pytest.mark.timeout(SECONDS + 30)

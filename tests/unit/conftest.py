@@ -22,11 +22,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     socket = folder / "s"
     command = [server_binary(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    retry = Retry(ConstantBackoff(0.02), retries=250, supported_errors=(RedisConnectionError, FileNotFoundError))
+    retry = Retry(ConstantBackoff(0.02), retries=3000, supported_errors=(RedisConnectionError, FileNotFoundError))
     Redis(unix_socket_path=str(socket), retry=retry).ping()
     yield socket
     server.terminate()
-    server.wait(10)
+    server.wait(30)
 
 
 @pytest.fixture

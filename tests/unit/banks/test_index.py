@@ -15,6 +15,7 @@ from banks.matching import match
 from banks.ranking import rank_speakers
 from banks.store import BankStore
 from speaker_tasks.errors import ConfigurationError
+from tests.integration.stack import wait_for
 from tests.unit.banks.conftest import make_bank
 
 ROWS, SIZE = 5_000, 64
@@ -85,4 +86,5 @@ def test_the_current_bank_gets_its_index_once(store: BankStore, monkeypatch: pyt
     for _ in range(3):
         active.get()
         active.bank("staff")
+    wait_for("the indexes", lambda: len(built) > 1)
     assert built == ["SQfp16"] * 2, "one for the union, one for the bank"

@@ -79,6 +79,7 @@ def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowE
     assert embedder.calls == [1, 4, 2]
     assert len(embedder.threads) == 1
     assert threading.get_ident() not in embedder.threads
+    eventually(lambda: batcher.metrics().batches == 3)  # counted once the answers are given
     figures = batcher.metrics()
     assert (figures.batches, figures.requests, figures.largest_batch, figures.waiting) == (3, 7, 4, 0)
     assert figures.wait_seconds > 0
@@ -87,21 +88,19 @@ def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowE
 
 def test_where_sharing_gains_nothing_each_runs_in_its_turn(embedder: SlowEmbedder, start) -> None:
     embedder.mixes_lengths = False
-    batcher = start(max_batch=4, max_wait_ms=5_000)
+    batcher = start(max_batch=4, max_wait_ms=60_000)
     futures = [batcher.submit(part(number)) for number in range(4)]
     embedder.gate.set()
-    assert [future.result(4)[0, 0] for future in futures] == [0, 1, 2, 3]
+    assert [future.result(30)[0, 0] for future in futures] == [0, 1, 2, 3]
     assert embedder.calls == [1, 1, 1, 1]
 
 
 def test_the_first_may_wait_a_little_for_company(embedder: SlowEmbedder, start) -> None:
     embedder.gate.set()
-    batcher = start(max_batch=2, max_wait_ms=5_000)
-    began = time.monotonic()
+    batcher = start(max_batch=2, max_wait_ms=60_000)
     futures = [batcher.submit(part(number)) for number in (1, 2)]
-    assert [future.result(10)[0, 0] for future in futures] == [1, 2]
+    assert [future.result(30)[0, 0] for future in futures] == [1, 2], "the second need not wait any longer"
     assert embedder.calls == [2]
-    assert time.monotonic() - began < 4
     lonely = start(max_batch=2, max_wait_ms=20)
     assert lonely.submit(part(3)).result(10)[0, 0] == 3
 
@@ -149,14 +148,14 @@ def test_a_request_does_not_fail_for_its_neighbour(embedder: SlowEmbedder, start
     with pytest.raises(FloatingPointError, match="broken"):
         bad.result(10)
     assert (good.result(10)[0, 0], other.result(10)[0, 0]) == (1, 2)
-    assert batcher.metrics().failed == 1
+    eventually(lambda: batcher.metrics().failed == 1)
     assert batcher.submit(part(5)).result(10)[0, 0] == 5
 
 
 def test_a_caller_who_waits_too_long_gets_an_error(embedder: SlowEmbedder, start) -> None:
     batcher = start()
-    with pytest.raises(Busy, match=r"within 0\.05 s"):
-        batcher.run(part(1), timeout=0.05)
+    with pytest.raises(Busy, match="within 1 s"):
+        batcher.run(part(1), timeout=1)
     assert batcher.metrics().running_for > 0
     embedder.gate.set()
     eventually(lambda: batcher.metrics().running_for == 0)
@@ -300,7 +299,7 @@ class TestBulk:
         assert urgent.result(10)[0, 0] == 9
         assert bulk.result(10)[:, 0].tolist() == [1, 2, 3]
         assert order == [1, 9, 2, 3]
-        assert batcher.metrics().requests == 2
+        eventually(lambda: batcher.metrics().requests == 2)
 
     def test_one_that_fails_after_it_gave_way_says_so(
         self, embedder: SlowEmbedder, start: Callable[..., Batcher], order: list[float]

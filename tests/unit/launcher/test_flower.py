@@ -84,7 +84,7 @@ def until_it_answers(port: int, who: str, process: subprocess.Popen[bytes]) -> i
         assert process.poll() is None, "Flower ended"
         try:
             return ask(port, who)
-        except urllib.error.URLError:
+        except OSError:  # refused, or taken before it can answer
             time.sleep(0.1)
     raise AssertionError("Flower does not answer")
 

@@ -7,13 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from speaker_tasks.launcher import supervisor
 from speaker_tasks.launcher.supervisor import Command, Supervisor
+from tests.integration.stack import wait_for
 
 Shown = list[tuple[str, str]]
 
@@ -38,10 +38,11 @@ def until_stopped(name: str, file: Path, lines: int) -> Command:
 def test_a_child_that_ends_is_started_again_and_its_output_is_shown(tmp_path: Path) -> None:
     log, shown = tmp_path / "log", []  # type: tuple[Path, Shown]
     log.touch()
-    dying = command("dying", f"echo I am; printf unfinished; echo x >> {log}; exit 3")
+    twice = f"[ $(cat {log} | wc -l) -lt 3 ] || sleep 60"  # a fifth end would end the supervisor
+    dying = command("dying", f"echo I am; printf unfinished; echo x >> {log}; {twice}; exit 3")
     ended = Supervisor([dying, until_stopped("other", log, 3)], show=lambda *line: shown.append(line)).run()
     assert ended is None, "SIGTERM"
-    assert shown.count(("dying", "I am")) >= 3
+    assert shown.count(("dying", "I am")) == 3
     assert ("dying", "unfinished") in shown
     assert ("up", "dying ended with status 3: started again in 0.02 s") in shown
     assert ("up", "dying ended with status 3: started again in 0.04 s") in shown
@@ -76,7 +77,10 @@ def test_at_the_end_who_does_not_hear_sigterm_is_killed(monkeypatch: pytest.Monk
     assert ("up", "deaf did not end within 0.5 s and is killed") in shown
 
 
-def test_who_ends_within_its_time_of_grace_is_not_killed_and_heard_to_the_end(tmp_path: Path) -> None:
+def test_who_ends_within_its_time_of_grace_is_not_killed_and_heard_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 30.0)
     log, shown = tmp_path / "log", []  # type: tuple[Path, Shown]
     log.touch()
     slow = command("slow", f'trap "sleep 1; echo done; exit 7" TERM; echo x >> {log}; while true; do sleep 0.1; done')
@@ -108,11 +112,9 @@ def test_children_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
         f"Supervisor([Command('a', 'sh -c \"echo $$ > {log}; exec sleep 60\"', os.environ)]).run()"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
-        deadline = time.monotonic() + 20
-        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        parent.kill()
-    child = int(log.read_text())
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+        try:
+            wait_for("the child", lambda: log.exists() and log.read_text(), 60)
+        finally:
+            parent.kill()
+    child = Path("/proc") / log.read_text().strip()
+    wait_for("the child's end", lambda: not child.exists(), 30)

@@ -12,6 +12,7 @@ import pytest
 from speaker_tasks.errors import Busy
 from speaker_tasks.tasks import turns
 from speaker_tasks.tasks.turns import Turns
+from tests.integration.stack import wait_for
 
 
 def slow(seconds: float, blocks: int = 2) -> Iterator[np.ndarray]:
@@ -39,7 +40,7 @@ def test_one_runs_some_wait_more_are_refused_and_quick_ones_pass() -> None:
     next(first)
     second = threading.Thread(target=lambda: list(line.through(slow(0.03))))
     second.start()
-    time.sleep(0.2)
+    wait_for("the second to stand in line", lambda: not line._line._value)
     assert second.is_alive(), "it waits for its turn"
     with pytest.raises(Busy):
         list(line.through(slow(0.03)))
