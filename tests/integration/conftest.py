@@ -9,13 +9,15 @@ import pytest
 from speaker_tasks.client import TaskClient
 from speaker_tasks.launcher.server import EmbeddedServer
 from speaker_tasks.settings import Settings
-from tests.integration.stack import Stack, running_stack
+from tests.integration.stack import QUICK_BEAT, Stack, running_stack
 
 
 @pytest.fixture
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server of the test's own; the test starts the rest. Its workers have the light model: they start often."""
-    with running_stack(tmp_path_factory) as running:
+    """A server of the test's own; the test starts the rest. Its workers have the light model: they start often, and
+    are soon missed when they are killed.
+    """
+    with running_stack(tmp_path_factory, heartbeat_seconds=QUICK_BEAT) as running:
         running.model = "compact"
         yield running
 

@@ -22,8 +22,8 @@ from speaker_tasks.jobs.heartbeat import WorkerRecord
 from speaker_tasks.launcher.server import EmbeddedServer, free_port, server_binary
 from speaker_tasks.settings import Settings
 
-FAST: dict[str, Any] = {"heartbeat_seconds": 0.3}
-"""Settings that make tests short."""
+QUICK_BEAT, CALM_BEAT = 0.3, 2.0
+"""Seconds between two heartbeats: where workers are killed, and where none is missed because the machine is busy."""
 PROGRAMS = Path(sys.executable).parent
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
@@ -100,24 +100,30 @@ class Stack:
     redis_url: str
     processes: list[Process] = field(default_factory=list)
     model: str = Settings.model_fields["model"].default
+    heartbeat_seconds: float = QUICK_BEAT
 
     @property
     def settings(self) -> Settings:
         """What a client in the test's own process uses."""
-        return Settings(redis_url=self.redis_url, data_dir=self.folder / "var", model=self.model, **FAST)
+        return Settings(
+            redis_url=self.redis_url,
+            data_dir=self.folder / "var",
+            model=self.model,
+            heartbeat_seconds=self.heartbeat_seconds,
+        )
 
     def client(self) -> TaskClient:
         return TaskClient(self.settings)
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of this test run, with the stack's settings."""
-        fast = {f"SPEAKER_{key.upper()}": str(value) for key, value in FAST.items()}
         ours = {
             "SPEAKER_REDIS_URL": self.redis_url,
             "SPEAKER_DATA_DIR": str(self.folder / "var"),
             "SPEAKER_MODEL": self.model,
+            "SPEAKER_HEARTBEAT_SECONDS": str(self.heartbeat_seconds),
         }
-        return {**os.environ, **fast, **ours, **more}
+        return {**os.environ, **ours, **more}
 
     def start(self, name: str, command: list[str], **environment: str) -> Process:
         """Start a program with the stack's settings in its environment."""
@@ -176,11 +182,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def running_stack(tmp_path_factory: pytest.TempPathFactory, *, heartbeat_seconds: float = CALM_BEAT) -> Iterator[Stack]:
     """A stack with a server of its own; what was started on it is stopped at the end."""
     folder = tmp_path_factory.mktemp("stack")
     with EmbeddedServer(folder / "redis") as server:
-        running = Stack(folder, server.url)
+        running = Stack(folder, server.url, heartbeat_seconds=heartbeat_seconds)
         try:
             yield running
         finally:
@@ -188,7 +194,7 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class RestartableServer:
-    """A server that comes back on the same port with the same data."""
+    """A server that comes back on the same port with the same data: it answers when that is on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -197,7 +203,8 @@ class RestartableServer:
 
     def start(self) -> None:
         command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--appendonly", "yes", "--save", "", "--logfile", str(self.folder / "server.log")]
+        command += ["--appendonly", "yes", "--appendfsync", "always"]
+        command += ["--save", "", "--logfile", str(self.folder / "server.log")]
         self.popen = subprocess.Popen(command)
         client = Stack(self.folder, self.url).client()
         wait_for("the server", lambda: _answers(client))

@@ -23,7 +23,7 @@ from speaker_tasks.embedding import audio
 from speaker_tasks.jobs import JobRecord
 from speaker_tasks.jobs.heartbeat import MISSED_BEATS
 from tests.integration.sounds import RATE, voice
-from tests.integration.stack import FAST, RestartableServer, Stack, Web, wait_for
+from tests.integration.stack import QUICK_BEAT, RestartableServer, Stack, Web, wait_for
 
 SPEAKERS, EACH = 10, 30
 
@@ -88,7 +88,7 @@ def test_a_worker_killed_in_the_middle_of_300_recordings_loses_and_repeats_none(
     print(f"\n{SPEAKERS * EACH} recordings, finished {waited:.1f} s after the kill")
     assert_all_counted_once(client, job)
     assert BankStore(client.redis).version("staff") == 1
-    stuck = MISSED_BEATS * FAST["heartbeat_seconds"] + 10
+    stuck = MISSED_BEATS * QUICK_BEAT + 10
     assert job.finished is not None
     assert job.started is not None
     assert waited < stuck + (job.finished - job.started), (
@@ -143,7 +143,7 @@ def test_cancel_stops_within_a_chunk_and_a_second_run_is_served_from_memory(
     assert second.started is not None
     took = [first.finished - first.started, second.finished - second.started]
     print(f"\n{SPEAKERS * EACH} recordings: {took[0]:.1f} s, then {took[1]:.2f} s from memory")
-    assert took[1] < 3, "the network is not asked again"
+    assert took[1] < max(3, took[0] / 2), "the network is not asked again"
     assert not client.redis.exists(*of_job), "a chunk that ran on has left no voices"
     assert not client.redis.keys("speaker:audio:*")
     store = BankStore(client.redis)

@@ -13,6 +13,7 @@ import pytest
 from banks.store import BankStore
 from tests.conftest import ROOT
 from tests.integration.stack import PROGRAMS, Stack, output_of, wait_for
+from tests.integration.test_celery_tasks import INSPECT_SECONDS
 
 PAGE = (ROOT / "docs" / "celery.md").read_text("utf-8")
 ALONE = """
@@ -102,5 +103,6 @@ def test_nothing_of_this_project_is_there_to_be_imported(service: Stack, tmp_pat
 
 def test_the_shell_snippets_run(service: Stack) -> None:
     (script,) = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    environment = service.environment(PATH=f"{PROGRAMS}:/usr/bin:/bin")
+    path = f"{PROGRAMS}:/usr/bin:/bin"
+    environment = service.environment(PATH=path, CELERY_INSPECT_TIMEOUT=INSPECT_SECONDS)
     assert "pong" in output_of(["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, seconds=240)

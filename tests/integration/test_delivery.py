@@ -45,7 +45,7 @@ def running(client: TaskClient, jobs: list[JobRecord]) -> list[JobRecord]:
 
 
 def test_requests_wait_for_a_worker_that_comes_later(fresh: Stack) -> None:
-    patient, hasty = fresh.web(workers=1), fresh.web(workers=1, SPEAKER_WAIT_SECONDS="0.3")
+    patient, hasty = (fresh.web(workers=1, SPEAKER_WAIT_SECONDS=seconds) for seconds in ("55", "0.3"))
     body = {"speaker": voice(1).tolist()}
     assert patient.get("/readyz").status_code == 503
     assert patient.get("/readyz").json()["error"]["code"] == "no_worker"
@@ -197,8 +197,8 @@ def test_audio_and_messages_are_gone_after_the_answer(stack: Stack) -> None:
     assert client.wait(client.embed(Audio.of_samples(voice(1), RATE)), 30) is not None
     with pytest.raises(UnusableAudio):
         client.wait(client.embed(Audio.of_samples(np.zeros(RATE, np.float32), RATE)), 30)
-    assert set(client.redis.keys("speaker:audio:*")) == of_others
-    wait_for("the acknowledgement", lambda: client.redis.hlen("unacked") == 0, 5)
+    assert set(client.redis.keys("speaker:audio:*")) <= of_others
+    wait_for("the acknowledgement", lambda: client.redis.hlen("unacked") == 0, 30)
 
 
 def test_a_canceled_job_is_not_run(fresh: Stack) -> None:
@@ -225,7 +225,7 @@ def test_a_burst_is_answered_and_leaves_nothing_behind(stack: Stack) -> None:
     jobs = [client.embed(Audio.of_samples(voice(number % 3), RATE)) for number in range(60)]
     for job in jobs:
         assert client.wait(job, 60) is not None
-    wait_for("the last acknowledgement", lambda: not client.redis.hlen("unacked"), 10)
+    wait_for("the last acknowledgement", lambda: not client.redis.hlen("unacked"), 30)
     assert client.redis.zcard("unacked_index") == client.redis.llen("recognize") == 0
     assert {*client.redis.keys("speaker:audio:*"), *client.redis.keys("speaker:task:*")} <= of_others
     assert client.redis.zcard("speaker:tasks:waiting:recognize") == 0

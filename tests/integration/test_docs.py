@@ -36,8 +36,8 @@ def service(stack: Stack, shared_web: Web, demo_speakers: Path) -> Iterator[Web]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_shell_snippets_run(stack: Stack, service: Web) -> None:
-    script = "\n".join(snippets("bash"))
+def test_the_shell_snippets_run(stack: Stack, service: Web, tmp_path: Path) -> None:
+    script = "\n".join(snippets("bash")).replace("/tmp/", f"{tmp_path}/")
     assert script.count("curl") > 20
     environment = stack.environment(URL=service.url, SPEAKER_URL=service.url, PATH=f"{PROGRAMS}:/usr/bin:/bin")
     assert "event: end" in output_of(

@@ -20,6 +20,7 @@ from banks.npz import read_npz
 from banks.store import BankStore
 from enrollment.folder import scan
 from speaker_tasks.jobs import JobRecord
+from speaker_tasks.jobs.delivery import task_key
 from tests.integration.sounds import RATE, voice
 from tests.integration.stack import PROGRAMS, Stack, wait_for
 
@@ -265,8 +266,8 @@ def test_a_canceled_job_leaves_the_bank_as_it_was(stack: Stack, store: BankStore
     client = stack.client()
     job = client.cancel(client.enroll({}, source={"folder": str(folder)}, bank="staff").id)
     assert job.state == "canceled"
-    wait_for("the worker to drop it", lambda: not client.redis.llen("enroll"))
-    assert store.names() == []
+    wait_for("the worker to drop it", lambda: not client.redis.exists(task_key(job.id)))
+    assert "staff" not in store.names()
 
 
 @pytest.mark.parametrize("bank", ["all", "custom", "", "a/b"])

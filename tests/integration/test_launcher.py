@@ -131,6 +131,7 @@ class Up:
             "SPEAKER_DATA_DIR": str(folder),
             "SPEAKER_PORT": str(self.port),
             "SPEAKER_FLOWER_PORT": str(free_port()),
+            "SPEAKER_WAIT_SECONDS": "60",
             **more,
         }
         self.environment.pop("SPEAKER_REDIS_URL", None)
@@ -217,7 +218,7 @@ def ask(port: int) -> int:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/SpeakerFeats", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         return int(answer.status)
 
 
@@ -240,18 +241,23 @@ def state_of(port: int, job: str) -> str:
         return str(json.load(answer)["job"]["state"])
 
 
+def remember(client: redis.Redis) -> None:
+    """Have the server write down all that it knows: its file is on the disk once a second, or when that has time."""
+    client.set("kept", "李明")
+    assert client.waitaof(1, 0, 30_000)[0] == 1
+
+
 def test_whichever_process_is_killed_the_service_comes_back_with_its_data_and_its_jobs(up: Up) -> None:
     note = json.loads((up.folder / "stack.json").read_text())
     client = redis.Redis.from_url(note["redis_url"], retry=Retry(ConstantBackoff(0.2), 100))
-    client.set("kept", "李明")
-    time.sleep(1.5)  # the append-only file is written once a second
+    remember(client)
     names = ["speaker-tasks web", "speaker-tasks worker", "speaker-tasks flower", "valkey-server"]
     accepted = []
     for words in random.sample(names, len(names)):
         victim = child_of(up, words)
         accepted += leave_jobs(up.port, 3)
         if words == "valkey-server":
-            time.sleep(1.5)  # what it is to remember after a crash is on the disk
+            remember(client)
         victim.kill()
         victim.wait(5)
         deadline = time.monotonic() + 10 + SLOW_MACHINE_SECONDS

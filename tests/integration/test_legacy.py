@@ -14,7 +14,7 @@ from banks.bank import Bank
 from banks.store import BankStore
 from speaker_tasks.jobs.heartbeat import WorkerRecord
 from tests.integration.sounds import voice
-from tests.integration.stack import Stack, Web
+from tests.integration.stack import Stack, Web, wait_for
 
 LEGACY_ENDPOINTS = (
     "/speaker",
@@ -192,8 +192,13 @@ class TestModes:
         names = ["one", "two"]
         for name in names:
             add_bank(stack, name, labels=(f"speaker of {name}",), model=worker.model)
-        pids = {web.get("/healthz", headers={"Connection": "close"}).json()["pid"] for _ in range(60)}
-        assert len(pids) == 2, "the test needs answers of two processes"
+        pids = set[int]()
+
+        def both_answered() -> bool:
+            pids.add(web.get("/healthz", headers={"Connection": "close"}).json()["pid"])
+            return len(pids) == 2
+
+        wait_for("answers of both processes", both_answered, 60)
         for name in names * 3:
             assert web.post("/ModifyFeatsMode", json={"feats_mode": name}).ok
             changed = time.monotonic()

@@ -15,6 +15,7 @@ from speaker_tasks.errors import Conflict, Gone, NotFinite, NotFound, NoWorker, 
 from speaker_tasks.jobs import JobRecord, JobStore, new_id, store
 from speaker_tasks.jobs.audio import Audio
 from speaker_tasks.jobs.heartbeat import WorkerRecord, WorkerRegistry
+from tests.integration.stack import wait_for
 
 AUDIO = Audio.of_samples(np.zeros(160, np.float32), 16_000)
 
@@ -100,11 +101,14 @@ class TestJobs:
         assert ended.finished is not None
 
     def test_who_waits_is_woken_and_gets_the_result(self, client: TaskClient) -> None:
-        job = client.short_jobs.create("embed")
-        threading.Timer(0.2, client.short_jobs.finish, [job.id, "succeeded"], {"result": {"n": 1}}).start()
-        began = time.monotonic()
-        assert client.wait(job, 10) == {"n": 1}
-        assert 0.15 < time.monotonic() - began < 1
+        def waited() -> float:
+            job = client.short_jobs.create("embed")
+            threading.Timer(0.2, client.short_jobs.finish, [job.id, "succeeded"], {"result": {"n": 1}}).start()
+            began = time.monotonic()
+            assert client.wait(job, 10) == {"n": 1}
+            return time.monotonic() - began
+
+        assert 0.15 < min(waited() for _ in range(3)) < 1
 
     def test_who_waits_gets_the_typed_error(self, client: TaskClient) -> None:
         job = client.short_jobs.create("embed")
@@ -114,9 +118,12 @@ class TestJobs:
         assert raised.value.details == {"index": 7}
 
     def test_waiting_ends_when_the_time_runs_out(self, client: TaskClient) -> None:
-        began = time.monotonic()
-        assert client.wait(client.short_jobs.create("embed"), 0.3) is None
-        assert 0.25 < time.monotonic() - began < 1
+        def waited() -> float:
+            began = time.monotonic()
+            assert client.wait(client.short_jobs.create("embed"), 0.3) is None
+            return time.monotonic() - began
+
+        assert 0.25 < min(waited() for _ in range(3)) < 1
         assert client.wait(client.short_jobs.create("embed"), 0) is None
 
     def test_a_canceled_job_cannot_start(self, client: TaskClient) -> None:
@@ -229,12 +236,11 @@ class TestWorkers:
     RECORD = WorkerRecord("a", "host", 1, "compact-0123456789ab", "cpu", "openvino", "bf16", 0.0, ("recognize",))
 
     def test_a_worker_that_is_silent_is_gone(self, client: TaskClient) -> None:
-        registry = WorkerRegistry(client.redis, interval=0.1)
+        registry = WorkerRegistry(client.redis, interval=1)
         registry.beat(self.RECORD)
         assert client.workers() == [self.RECORD]
         assert client.model() == self.RECORD.model
-        time.sleep(0.4)
-        assert client.workers() == []
+        wait_for("its end", lambda: not client.workers(), 20)
         with pytest.raises(NoWorker):
             client.model()
 

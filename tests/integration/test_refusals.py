@@ -60,9 +60,10 @@ def test_an_enrollment_under_way_and_a_recognition_end_after_the_cure(
 ) -> None:
     client = fresh.client()
     worker = fresh.worker(SPEAKER_DATA_ROOTS=str(many))
+    asked = long_clip()
     enrollment = client.enroll({}, bank="many", source={"path": str(many)}, force=True)
     wait_for("the enrollment to be under way", lambda: client.job(enrollment.id).done > 0)
-    question = client.embed(long_clip())
+    question = client.embed(asked)
     wait_for("the question to run", lambda: client.job(question.id).state == "running")
     refuse(client.redis)
     assert not client.job(enrollment.id).over, "too few recordings: the enrollment was over before the refusal"
@@ -150,7 +151,7 @@ def test_a_worker_that_waits_leaves_no_connection_behind_at_each_try(fresh: Stac
     with app.connection() as waiting, ThreadPoolExecutor(1) as elsewhere:
         with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
             elsewhere.submit(waiting.connect).result()
-        assert len(client.redis.client_list()) <= before + 1
+        wait_for("the end of its connections", lambda: len(client.redis.client_list()) <= before + 1, 20)
         cure(client.redis)
         elsewhere.submit(waiting.connect).result()
         assert waiting.connected

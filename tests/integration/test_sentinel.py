@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.integration.sounds import voice
-from tests.integration.stack import Stack, Web
+from tests.integration.stack import Stack, Web, wait_for
 from tests.integration.watched import Watched
 
 RESUMED_SECONDS = 10.0
@@ -73,7 +73,8 @@ def test_questions_go_on_after_a_planned_failover_and_after_the_masters_death(wa
             for kill in (True, False):
                 watched.settle()
                 began = time.monotonic()
-                watched.fail_over(kill=kill)
+                promoted = watched.fail_over(kill=kill)
+                wait_for("a question of afterwards", lambda promoted=promoted: questions.answered[-1] > promoted, 60)
                 time.sleep(4)
                 gap = questions.longest_gap(began)
                 assert gap < RESUMED_SECONDS, f"killed: {kill}; {worker.log.read_text()[-3000:]}"

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -146,8 +146,9 @@ def test_sigterm_ends_events_answers_what_has_begun_and_frees_the_port(lonely: S
     stream = requests.get(f"{web.url}/v1/jobs/{job.id}/events", stream=True, timeout=20)
     lines = stream.iter_lines(chunk_size=1)
     assert next(lines) == b"retry: 2000"
-    sending = connect(web, b"POST /ModifyFeatsMode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n")
-    time.sleep(0.5)
+    head = b"POST /ModifyFeatsMode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n"
+    sending = connect(web, head)
+    assert b" 100 " in sending.recv(100), "the request has begun"
     began = time.monotonic()
     web.process.popen.terminate()
     time.sleep(0.2)
@@ -186,8 +187,9 @@ def test_web_processes_that_do_not_stay_end_the_service_with_a_word(lonely: Stac
 
     def kill_each() -> None:
         while not ended.is_set():
-            for child in parent.children() if parent.is_running() else []:
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended, and was waited for, since it was listed
+                for child in parent.children():
+                    child.kill()
             time.sleep(0.01)
 
     killing = threading.Thread(target=kill_each)

@@ -89,10 +89,9 @@ def test_a_question_is_one_trace_from_its_caller_to_the_workers_task(
     headers = {"Content-Type": "audio/ogg", "traceparent": f"00-{TRACE}-{CALLER}-01"}
     answer = web.post("/v1/embed", data=clip, headers=headers)
     assert answer.status_code == 200
-    wait_for("both services' spans", lambda: len(collector.spans) >= 3, 20)
-    (web_service, request), (_, message), (worker_service, task) = (
-        collector.named(name)[0] for name in ("POST /v1/embed", "send speaker_tasks.embed", "run speaker_tasks.embed")
-    )
+    names = ("POST /v1/embed", "send speaker_tasks.embed", "run speaker_tasks.embed")
+    wait_for("both services' spans", lambda: all(map(collector.named, names)), 20)
+    (web_service, request), (_, message), (worker_service, task) = (collector.named(name)[0] for name in names)
     assert (web_service, worker_service) == ("speaker-web", "speaker-worker")
     assert {span.trace_id.hex() for span in (request, message, task)} == {TRACE}
     assert request.parent_span_id.hex() == CALLER
@@ -117,6 +116,6 @@ def test_a_collector_that_never_answers_delays_nobody(fresh: Stack) -> None:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         web = fresh.web(workers=1, SPEAKER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
         for _ in range(3):
-            assert web.get("/v1/banks").elapsed.total_seconds() < 1
+            assert web.get("/v1/banks").elapsed.total_seconds() < 5, "it waits for ten"
             time.sleep(0.1)  # the exporter waits for the collector meanwhile
         assert web.process.stop() == 0
