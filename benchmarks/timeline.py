@@ -36,7 +36,7 @@ from banks.bank import Bank, Clips  # noqa: E402
 from speaker_tasks.diarization.assembly import timeline_of  # noqa: E402
 from speaker_tasks.diarization.clustering import Voices  # noqa: E402
 from speaker_tasks.diarization.listening import Heard, Listener  # noqa: E402
-from speaker_tasks.diarization.naming import name_voices, present  # noqa: E402
+from speaker_tasks.diarization.naming import name_voices, of_clusters, present  # noqa: E402
 from speaker_tasks.diarization.people import Options, people_of  # noqa: E402
 from speaker_tasks.diarization.plda import Plda  # noqa: E402
 from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
@@ -269,7 +269,7 @@ def main() -> None:
             None if second is None else lambda block: second.code(embedder.trunk_frames(block)),
         )
         bank = enrolled_bank(folder / "enrolled", embedder)
-        judge = Judge.of_card(embedder.card.details)
+        judge = of_clusters(Judge.of_card(embedder.card.details), embedder.model_id, telephone=False)
         parts = Parts(embedder, listener, second, Plda.load(embedder.model_id), bank, judge)
         kept = given.heard and kept_in(given.heard, embedder.model_id, second)
         for made in filter(None, (given.rttm, kept)):

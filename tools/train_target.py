@@ -204,9 +204,8 @@ def train(given: argparse.Namespace) -> None:
     tests = [batch_of(np.random.default_rng(number), held, strangers) for number in range(24)]
     network = Target()
     if given.start is not None:
-        network.load_state_dict(load_file(given.start))
-        network.encode.requires_grad_(requires_grad=False)  # what was heard with its codes can be looked at again
-        network.encoded.requires_grad_(requires_grad=False)
+        known = {name: value.float() for name, value in load_file(given.start).items()}
+        network.load_state_dict({name: known[name] for name in network.state_dict()})
     print(f"{len(meetings)} meetings, {len(held)} held out; {tested(network, tests)}", flush=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=1e-2)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -261,7 +260,7 @@ def main() -> None:
     two.add_argument("folders", nargs="+", type=Path)
     two.add_argument("--held", type=Path, required=True, help="a folder of development meetings")
     two.add_argument("--out", type=Path, required=True)
-    two.add_argument("--start", type=Path, help="weights of an earlier run, to go on with all but the encoder")
+    two.add_argument("--start", type=Path, help="weights of an earlier run, or shipped ones, to go on with")
     two.add_argument("--minutes", type=float, default=40.0)
     two.add_argument("--rate", type=float, default=1e-3)
     two.add_argument("--threads", type=int, default=2)

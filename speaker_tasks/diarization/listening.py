@@ -20,6 +20,7 @@ from speaker_tasks.diarization.target import BLOCK_SECONDS
 from speaker_tasks.diarization.voices import Piece, pieces_of
 from speaker_tasks.embedding.audio import SAMPLE_RATE
 from speaker_tasks.embedding.embedder import pool
+from speaker_tasks.embedding.telephone import Called
 from speaker_tasks.errors import UnusableAudio
 
 AHEAD = 3
@@ -52,6 +53,8 @@ class Heard:
     voices: Voices
     codes: np.ndarray | None = None
     """(N, CODE) float16, for a second look; see `target`."""
+    telephone: bool = False
+    """Whether most pieces of speech have a telephone's band."""
 
 
 class Listener:
@@ -87,7 +90,8 @@ class Listener:
                     kept.collect(len(kept.waiting) - 1)
                     moved(counter.seconds)
             codes = None if coded is None else coded.codes()
-        return Heard(counter.seconds, tuple(kept.probabilities), _voices(kept.rows, kept.vectors), codes)
+        voices, telephone = _voices(kept.rows, kept.vectors), 2 * kept.called > len(kept.rows)
+        return Heard(counter.seconds, tuple(kept.probabilities), voices, codes, telephone)
 
     def _take(self, windows: Sequence[Segmented], kept: _Kept) -> None:
         """Keep what the windows hold, and hand their voices to the network."""
@@ -101,6 +105,7 @@ class Listener:
                     continue
                 batch.spectrograms += parts
                 batch.counts.append(len(parts))
+                kept.called += all(isinstance(part, Called) for part in parts)
                 kept.rows.append((len(kept.probabilities) - 1, replace(piece, samples=NOTHING)))
         if batch.spectrograms:
             batch.future = self._submit(batch.spectrograms)
@@ -114,6 +119,8 @@ class _Kept:
     probabilities: list[np.ndarray] = field(default_factory=list)
     rows: list[tuple[int, Piece]] = field(default_factory=list)
     """The window of each piece, and the piece without its samples."""
+    called: int = 0
+    """Pieces of a telephone's band."""
     vectors: list[np.ndarray] = field(default_factory=list)
     waiting: deque[_Batch] = field(default_factory=deque)
 

@@ -1,14 +1,18 @@
 """Names for clusters: each voice against the bank, one to one; a voice below the threshold is unknown, with a number.
 
-A cluster is judged like a recording of one voice (`scoring.decision`), by its seconds of clean speech. A person of the
-bank is in a meeting once: if two clusters match the same person, the one with the higher score gets the name. The other
-gets it too if the two never speak at once and are alike themselves; else it stays unknown.
+A cluster is judged like a recording of one voice (`scoring.decision`), by its seconds of clean speech, but by what
+clusters reach (`of_clusters`). A person of the bank is in a meeting once: if two clusters match the same person, the
+one with the higher score gets the name. The other gets it too if the two never speak at once and are alike themselves;
+else it stays unknown.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,7 @@ TAKEN = "taken"
 NOBODY = "nobody_enrolled"
 TOGETHER_SECONDS = 0.5
 """Two clusters that speak at once for longer than this are two people."""
+FOLDER = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +64,37 @@ def present(bank: Bank, roster: Sequence[str] | None) -> Bank:
     return select(replace(bank, clips=None), names.__contains__)
 
 
+def table_of(model: str) -> Path:
+    """Where the thresholds of a model's clusters lie, which `tools/fit_naming.py` writes."""
+    return FOLDER / f"naming-{model}.json"
+
+
+def of_clusters(judge: Judge, model: str, *, telephone: bool) -> Judge:
+    """A model's judge with thresholds for clusters; as it is for a bank's own, for telephones, and without a table.
+
+    The mean of many pieces is surer than a recording, and a room makes it less alike to everybody: by the thresholds
+    of recordings no stranger is named, but too few of the enrolled. On telephones strangers are alike.
+    """
+    fitted = None if telephone or judge.source != "model" else _fitted(model)
+    if fitted is None:
+        return judge
+    return replace(
+        judge, points=fitted.points, calibration=fitted.calibration, margins=fitted.margins, cohort=fitted.cohort
+    )
+
+
+@cache
+def _fitted(model: str) -> Judge | None:
+    path = table_of(model)
+    return Judge.of_card(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+
 def name_voices(voices: Sequence[Voice], bank: Bank, judge: Judge, together: np.ndarray) -> list[Name]:
-    """Decide on each voice; `together` (S, S) are the seconds in which two of them speak at once."""
-    judged = [_judged(voice, bank, judge) for voice in voices]
+    """Decide on each voice; `together` (S, S) are the seconds in which two of them speak at once.
+
+    The rate of false accepts is the meeting's: each of its voices is tried against each person of the bank.
+    """
+    judged = [_judged(voice, bank, judge, len(voices)) for voice in voices]
     wanted: dict[str, list[int]] = {}
     for number, one in enumerate(judged):
         if one.name is not None:
@@ -78,7 +111,7 @@ def name_voices(voices: Sequence[Voice], bank: Bank, judge: Judge, together: np.
     return judged
 
 
-def _judged(voice: Voice, bank: Bank, judge: Judge) -> Name:
+def _judged(voice: Voice, bank: Bank, judge: Judge, voices: int) -> Name:
     if not len(bank):
         return Name(None)
     ranked = rank_speakers(bank, voice.vector, CANDIDATES)
@@ -86,7 +119,7 @@ def _judged(voice: Voice, bank: Bank, judge: Judge) -> Name:
     people = speakers_of(bank)
     margin = scores[0] - scores[1] if len(scores) > 1 else None
     standings = judge.standings(voice.vector, enrolled_vectors(bank, [name for name, _ in ranked], voice.vector))
-    bar = judge.bar(voice.clean_seconds, people, None, standings[0])
+    bar = judge.bar(voice.clean_seconds, people * voices, None, standings[0])
     decided = decision.identify(scores[0], margin, voice.clean_seconds, bar)
     read = [standing.of(score) for standing, score in zip(standings, scores, strict=True)]
     likely = judge.posteriors(read, voice.clean_seconds, people)

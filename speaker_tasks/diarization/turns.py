@@ -31,9 +31,9 @@ class Smoothing:
 
     speaks: float = 0.5
     """The probability from which on somebody speaks."""
-    gap: float = 0.25
+    gap: float = 0.4
     """A pause of so many seconds does not end a turn, whatever the others do."""
-    pause: float = 1.5
+    pause: float = 0.8
     """The same where nobody else speaks meanwhile."""
     shortest: float = 0.1
     """Seconds below which there is no turn."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from speaker_tasks.diarization import segmentation
 from speaker_tasks.diarization.assembly import timeline_of
 from speaker_tasks.diarization.clustering import Count
 from speaker_tasks.diarization.listening import Listener, decoded_first
-from speaker_tasks.diarization.naming import name_voices, present
+from speaker_tasks.diarization.naming import name_voices, of_clusters, present
 from speaker_tasks.diarization.people import Options, People, people_of
 from speaker_tasks.diarization.plda import Plda
 from speaker_tasks.diarization.target import SecondLook
@@ -148,7 +148,7 @@ class Work:
                 lambda seconds: moved(heard.seconds * hearing + seconds * (1 - hearing)),
             )
         with timings.step("match"):
-            judge = context.terms.of(bank, token).judge
+            judge = of_clusters(context.terms.of(bank, token).judge, model, telephone=heard.telephone)
             names = name_voices(people.voices, bank, judge, people.together)
         measured = meter.result()
         about = self._about(bank, reading, measured, people) | {"timings_ms": timings.to_dict()}
@@ -273,15 +273,4 @@ def _loaded() -> segmentation.Segmenter:
     return segmentation.Segmenter(threads=1)
 
 
-@cache
-def _second_look(model_id: str) -> SecondLook | None:
-    with suppress(OSError):
-        return SecondLook.load(model_id)
-    return None
-
-
-@cache
-def _plda(model_id: str) -> Plda | None:
-    with suppress(OSError):
-        return Plda.load(model_id)
-    return None
+_second_look, _plda = cache(SecondLook.load), cache(Plda.load)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 
 from banks.store import BankStore
+from speaker_tasks.diarization.listening import Listener
+from speaker_tasks.diarization.segmentation import Segmenter
 from speaker_tasks.embedding.audio import decode
 from speaker_tasks.embedding.embedder import Embedder
 from tests.integration.stack import Stack, Web, wait_for
@@ -61,6 +64,19 @@ def test_a_question_by_telephone_has_the_mapped_vector(
     given, sound = vector(shared_web, data), decode(data)
     assert given @ mapping.embed(sound) > 0.999
     assert given @ plain.embed(sound) < 0.95
+
+
+def test_a_meeting_by_telephone_is_known_as_one(called: Path, embedders: tuple[Embedder, Embedder]) -> None:
+    mapping, _ = embedders
+
+    def submit(spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
+        found: Future[np.ndarray] = Future()
+        found.set_result(mapping.run(spectrograms))
+        return found
+
+    listener = Listener(Segmenter(threads=1), mapping.spectrograms, submit)
+    assert listener.hear([decode(called / "Alice" / "called.wav")]).telephone
+    assert not listener.hear([decode(called / "Alice" / "2.ogg")]).telephone
 
 
 def test_an_enrollment_has_the_vectors_that_questions_have(

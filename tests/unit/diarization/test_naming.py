@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from banks.bank import Bank
-from speaker_tasks.diarization.naming import Voice, name_voices, present
+from speaker_tasks.diarization.naming import Voice, name_voices, of_clusters, present
+from speaker_tasks.embedding import weights
 from speaker_tasks.errors import NotFound
 from speaker_tasks.scoring.decision import Judge
 from speaker_tasks.scoring.thresholds import OperatingPoints
+from tools.fit_naming import SECONDS, Corpus, Heard, trials_of
 
 JUDGE = Judge(OperatingPoints((1.0, 10.0), (0.1, 0.01), ((0.4, 0.5), (0.4, 0.5))))
 APART = np.zeros((4, 4))
@@ -70,3 +74,43 @@ def test_a_roster_is_a_smaller_bank_with_lower_thresholds() -> None:
     assert in_few.threshold < in_all.threshold
     with pytest.raises(NotFound, match="Zoe"):
         present(BANK, ["Zoe"])
+
+
+def test_the_shipped_thresholds_of_clusters_are_lower_than_those_of_recordings() -> None:
+    card = weights.load("campplus").card
+    recordings = Judge.of_card(card.details)
+    clusters = of_clusters(recordings, card.model_id, telephone=False)
+    for seconds, people in ((4.0, 10), (30.0, 35), (300.0, 300)):
+        asked, of_recordings = (judge.threshold(seconds, people) for judge in (clusters, recordings))
+        assert asked is not None, "fit it anew: tools/fit_naming.py"
+        assert of_recordings is not None
+        assert asked < of_recordings
+
+
+def test_clusters_keep_the_settings_and_a_banks_own_thresholds() -> None:
+    card = weights.load("campplus").card
+    judge = Judge.of_card(card.details).with_settings(margin=0.2, least_speech=5.0)
+    clusters = of_clusters(judge, card.model_id, telephone=False)
+    assert (clusters.margin(30.0, 35), clusters.least_speech) == (0.2, 5.0)
+    calibrated = replace(judge, source="bank")
+    assert of_clusters(calibrated, card.model_id, telephone=False) is calibrated
+    assert of_clusters(judge, "a-model-without-thresholds", telephone=False) is judge
+    assert of_clusters(judge, card.model_id, telephone=True) is judge, "strangers are alike there"
+
+
+def test_thresholds_are_fitted_on_clusters_of_pieces_that_have_the_seconds() -> None:
+    random = np.random.default_rng(0)
+    voices = np.eye(40, dtype=np.float32)
+    heard = [
+        Heard(str(number), voice + random.normal(0, 0.05, (20, 40)).astype(np.float32), np.full(20, 3.0))
+        for number, voice in enumerate(voices)
+    ]
+    corpus = Corpus([str(number) for number in range(40)], voices, voices, heard)
+    trials = trials_of([corpus])
+    assert sorted(trials) == list(SECONDS)
+    for seconds, parts in trials.items():
+        assert len(parts) == 2, "people as they were recorded, and by telephone"
+        for part in parts:
+            assert ((part.speech >= seconds) & (part.speech < seconds + 3.0)).all()
+            assert part.target.sum(axis=1).tolist() == [1] * len(part.speakers)
+            assert part.cosines[part.target].min() > part.cosines[~part.target].max()
