@@ -86,7 +86,7 @@ def main() -> None:
             before, memory, moves = stack.resident()["worker"], Memory(stack), Moves()
             memory.start()
             began = time.monotonic()
-            sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg"), "bank": "demo"}, wait=0)
+            sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg")}, bank="demo", wait=0)
             job = client.call(sent)["job"]["id"]
             while not (record := stack.client.job(job)).over:
                 moves.saw(record.done)
@@ -99,7 +99,7 @@ def main() -> None:
     print("of it, ms: " + ", ".join(f"{step} {spent:.0f}" for step, spent in timeline.raw["timings_ms"].items()))
     still = ", ".join(f"{gap:.2f} s at {done}" for gap, done in moves.standstills(ended)[:3])
     print(f"progress moved {len(moves.done)} times; it stood still for at most {still}")
-    print(f"{len(timeline.turns)} turns of {', '.join(one.speaker for one in timeline.speakers)}")
+    print(f"{len(timeline.turns)} turns of {', '.join(timeline.speakers)}")
     print(f"the worker held {memory.most:.0f} MiB at most, {before:.0f} before")
 
 
