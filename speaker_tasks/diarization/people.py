@@ -13,7 +13,15 @@ from speaker_tasks.diarization.naming import Voice
 from speaker_tasks.diarization.plda import Plda
 from speaker_tasks.diarization.segmentation import FRAME_SECONDS, STEP_SECONDS, WINDOW_SECONDS, soft_activity
 from speaker_tasks.diarization.target import SecondLook, sound_of
-from speaker_tasks.diarization.turns import Smoothing, Span, activity_of, exclusive, frame_of_window, turns_of
+from speaker_tasks.diarization.turns import (
+    FIRST_LOOK,
+    SECOND_LOOK,
+    Span,
+    activity_of,
+    exclusive,
+    frame_of_window,
+    turns_of,
+)
 from speaker_tasks.diarization.voices import samples_of
 from speaker_tasks.embedding.audio import SAMPLE_RATE
 from speaker_tasks.timelines.clips import CleanClip
@@ -51,7 +59,6 @@ class Options:
     count: Count = field(default_factory=Count)
     overlap: bool = True
     clustering: Parameters = field(default_factory=Parameters)
-    smoothing: Smoothing = field(default_factory=Smoothing)
 
 
 def people_of(
@@ -68,10 +75,12 @@ def people_of(
     options, voices = options or Options(), heard.voices
     labels = cluster(voices, plda, options.count, options.clustering)
     activity = activity_of(heard.probabilities, voices, labels)
+    smoothing = FIRST_LOOK
     if second is not None and heard.codes is not None and len(voices):
+        smoothing = SECOND_LOOK
         found = middles(voices, labels, activity.shape[1])
         activity = second.look(heard.codes, sound_of(heard.probabilities), activity, found, moved)
-    turns = turns_of(activity, heard.seconds, options.smoothing, overlap=options.overlap)
+    turns = turns_of(activity, heard.seconds, smoothing, overlap=options.overlap)
     turns, labels, activity = _renumbered(turns, labels, activity)
     speaks = _frames(turns, activity.shape)
     together = speaks.T.astype(np.float32) @ speaks.astype(np.float32) * FRAME_SECONDS

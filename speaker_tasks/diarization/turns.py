@@ -29,14 +29,19 @@ EDGE_TRUST = 0.1
 class Smoothing:
     """The parameters, tuned on meetings of development speakers."""
 
-    speaks: float = 0.5
+    speaks: float
     """The probability from which on somebody speaks."""
-    gap: float = 0.4
+    gap: float
     """A pause of so many seconds does not end a turn, whatever the others do."""
-    pause: float = 0.8
+    pause: float
     """The same where nobody else speaks meanwhile."""
     shortest: float = 0.1
     """Seconds below which there is no turn."""
+
+
+FIRST_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=1.5)
+SECOND_LOOK = Smoothing(speaks=0.5, gap=0.4, pause=0.8)
+"""Itself, it bridges the pauses within a recording."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from speaker_tasks.diarization.segmentation import (
     activity,
     windows_of,
 )
-from speaker_tasks.diarization.turns import Smoothing, activity_of, exclusive, turns_of
+from speaker_tasks.diarization.turns import FIRST_LOOK, activity_of, exclusive, turns_of
 from speaker_tasks.diarization.voices import pieces_of
 
 SECOND = round(1 / FRAME_SECONDS)
@@ -32,7 +32,7 @@ def frames(*spoken: tuple[int, float, float], seconds: float = 20.0, clusters: i
 
 
 def shown(activity: np.ndarray, **options: bool) -> list[tuple[int, int, int]]:
-    return [(one.cluster, round(one.start), round(one.end)) for one in turns_of(activity, 20, Smoothing(), **options)]
+    return [(one.cluster, round(one.start), round(one.end)) for one in turns_of(activity, 20, FIRST_LOOK, **options)]
 
 
 def test_a_pause_ends_no_turn_unless_somebody_else_speaks_in_it() -> None:
@@ -51,12 +51,12 @@ def test_one_at_a_time_has_no_overlap() -> None:
 def test_exclusive_turns_give_what_overlaps_to_whoever_is_likelier() -> None:
     both = frames((0, 1, 6), (1, 4, 9))
     both[:, 1] *= 0.9
-    parts = exclusive(turns_of(both, 20, Smoothing()), both)
+    parts = exclusive(turns_of(both, 20, FIRST_LOOK), both)
     assert [(number, round(start), round(end)) for number, start, end in parts] == [(0, 1, 6), (1, 6, 9)]
 
 
 def test_a_turn_ends_with_the_recording() -> None:
-    (turn,) = turns_of(frames((0, 15, 20)), 17.5, Smoothing())
+    (turn,) = turns_of(frames((0, 15, 20)), 17.5, FIRST_LOOK)
     assert turn.end == 17.5
 
 
