@@ -43,7 +43,7 @@ class Moves:
 
     def standstills(self, end: float) -> list[tuple[float, int]]:
         """Seconds for which it stood still, the longest first, each with what was done then."""
-        ends = [*self.moments[1:], end]
+        ends = [*self.moments[1:], end][: len(self.moments)]
         gaps = [(later - sooner, done) for sooner, later, done in zip(self.moments, ends, self.done, strict=True)]
         return sorted(gaps, reverse=True)
 
@@ -85,15 +85,17 @@ def main() -> None:
             enrol(client, folder)
             before, memory, moves = stack.resident()["worker"], Memory(stack), Moves()
             memory.start()
-            began = time.monotonic()
-            sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg")}, bank="demo", wait=0)
-            job = client.call(sent)["job"]["id"]
-            while not (record := stack.client.job(job)).over:
-                moves.saw(record.done)
-                time.sleep(LOOK_SECONDS)
-            timeline = client.timeline_of(job)
-            ended = time.monotonic()
-            memory.stop()
+            try:
+                began = time.monotonic()
+                sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg")}, bank="demo", wait=0)
+                job = client.call(sent)["job"]["id"]
+                while not (record := stack.client.job(job)).over:
+                    moves.saw(record.done)
+                    time.sleep(LOOK_SECONDS)
+                timeline = client.timeline_of(job)
+                ended = time.monotonic()
+            finally:
+                memory.stop()
     taken = ended - began
     print(f"{timeline.seconds:.0f} s of sound in {taken:.1f} s: {taken / timeline.seconds:.4f} of its length")
     print("of it, ms: " + ", ".join(f"{step} {spent:.0f}" for step, spent in timeline.raw["timings_ms"].items()))

@@ -97,14 +97,15 @@ def heard(path: Path, parts: Parts, kept: Path | None) -> Heard:
         with np.load(file) as stored:
             frames = tuple(np.split(stored["frames"], np.cumsum(stored["counts"])[:-1]))
             columns = (stored[name] for name in ("windows", "speakers", "clean", "vectors"))
-            codes = stored.get("codes")
-            return Heard(float(stored["seconds"]), tuple(stored["probabilities"]), Voices(*columns, frames), codes)
+            voices, codes, telephone = Voices(*columns, frames), stored.get("codes"), bool(stored["telephone"])
+            return Heard(float(stored["seconds"]), tuple(stored["probabilities"]), voices, codes, telephone)
     recording = parts.listener.hear(audio.stream(path))
     if file is not None:
         voices = recording.voices
         np.savez(
             file,
             seconds=recording.seconds,
+            telephone=recording.telephone,
             probabilities=np.stack(recording.probabilities),
             windows=voices.windows,
             speakers=voices.speakers,
@@ -127,7 +128,8 @@ def kept_in(folder: Path, model: str, second: SecondLook | None) -> Path:
 def named_timeline(recording: Heard, parts: Parts, options: Options, roster: list[str] | None) -> Timeline:
     """The timeline of one meeting."""
     people = people_of(recording, parts.plda, options, parts.second)
-    names = name_voices(people.voices, present(parts.bank, roster), parts.judge, people.together)
+    judge = of_clusters(parts.judge, parts.embedder.model_id, telephone=recording.telephone)
+    names = name_voices(people.voices, present(parts.bank, roster), judge, people.together)
     return timeline_of(people, names, recording.seconds, {})
 
 
@@ -269,7 +271,7 @@ def main() -> None:
             None if second is None else lambda block: second.code(embedder.trunk_frames(block)),
         )
         bank = enrolled_bank(folder / "enrolled", embedder)
-        judge = of_clusters(Judge.of_card(embedder.card.details), embedder.model_id, telephone=False)
+        judge = Judge.of_card(embedder.card.details)
         parts = Parts(embedder, listener, second, Plda.load(embedder.model_id), bank, judge)
         kept = given.heard and kept_in(given.heard, embedder.model_id, second)
         for made in filter(None, (given.rttm, kept)):

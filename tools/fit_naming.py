@@ -45,7 +45,7 @@ LEAST_PEOPLE = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class Spoken:
     """The pieces of a speaker in one room."""
 
     speaker: str
@@ -63,7 +63,7 @@ class Corpus:
     broad: np.ndarray
     narrow: np.ndarray
     """The same people enrolled by telephone."""
-    heard: list[Heard]
+    heard: list[Spoken]
 
 
 def listened(speech: Path, embedder: Embedder) -> list[Corpus]:
@@ -73,7 +73,11 @@ def listened(speech: Path, embedder: Embedder) -> list[Corpus]:
         clips[clip.corpus][clip.speaker].append(clip.path)
     corpora = []
     for name, people in sorted(clips.items()):
-        able = {who: paths for who, paths in sorted(people.items()) if len(paths) > ENROLLED_CLIPS}
+        able = {
+            who: paths
+            for who, paths in sorted(people.items())
+            if sum(soundfile.info(path).duration for path in paths[ENROLLED_CLIPS:]) >= SHORTEST
+        }
         if len(able) < LEAST_PEOPLE:
             continue
         broad, narrow, heard = [], [], []
@@ -102,13 +106,13 @@ def _in_room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return noisy
 
 
-def _pieces(who: str, samples: np.ndarray, embedder: Embedder, rng: np.random.Generator) -> Heard:
+def _pieces(who: str, samples: np.ndarray, embedder: Embedder, rng: np.random.Generator) -> Spoken:
     pieces, at = [], 0
     while len(samples) - at >= SHORTEST * RATE:
         length = int(rng.uniform(SHORTEST, LONGEST) * RATE)
         pieces.append(samples[at : at + length])
         at += length
-    return Heard(who, embedder.embed_many(pieces), np.array([len(one) / RATE for one in pieces]))
+    return Spoken(who, embedder.embed_many(pieces), np.array([len(one) / RATE for one in pieces]))
 
 
 def trials_of(corpora: list[Corpus]) -> dict[float, list[ModelTrials]]:
@@ -123,7 +127,7 @@ def trials_of(corpora: list[Corpus]) -> dict[float, list[ModelTrials]]:
     return trials
 
 
-def _clusters(heard: Heard, seconds: float, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
+def _clusters(heard: Spoken, seconds: float, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """Means of random pieces with so many seconds in all, and the seconds; none where there are too few."""
     made = []
     for _ in range(CLUSTERS):
@@ -135,7 +139,9 @@ def _clusters(heard: Heard, seconds: float, rng: np.random.Generator) -> list[tu
     return made
 
 
-def _tried(corpus: Corpus, enrolled: np.ndarray, clusters: list[tuple[Heard, tuple[np.ndarray, float]]]) -> ModelTrials:
+def _tried(
+    corpus: Corpus, enrolled: np.ndarray, clusters: list[tuple[Spoken, tuple[np.ndarray, float]]]
+) -> ModelTrials:
     cosines = unit(np.stack([vector for _, (vector, _) in clusters])) @ enrolled.T
     speakers, owners = np.array([one.speaker for one, _ in clusters]), np.array(corpus.speakers)
     return ModelTrials(

@@ -128,15 +128,15 @@ def _parted(vectors: np.ndarray, clean: np.ndarray, labels: np.ndarray, start: n
     return _numbered(np.where(alike[labels] < mixed, labels.max() + 1 + start, labels))
 
 
-def _agglomerated(vectors: np.ndarray, distance: float) -> np.ndarray:
-    """Average linkage of cosine distances, cut at a distance: (M,) int."""
+def _agglomerated(vectors: np.ndarray, limit: float, criterion: str = "distance") -> np.ndarray:
+    """Average linkage of cosine distances, cut at a distance, or by "maxclust" into so many: (M,) int."""
     from scipy.cluster.hierarchy import fcluster
 
     if len(vectors) == 1:
         return np.zeros(1, int)
     stride = -(-len(vectors) // MOST_CLUSTERED)
     looked_at = vectors[::stride]
-    clusters = fcluster(_tree(looked_at), distance, "distance") - 1
+    clusters = fcluster(_tree(looked_at), limit, criterion) - 1
     if stride == 1:
         return _numbered(clusters)
     middle = centroids(looked_at, np.ones(len(looked_at)), _numbered(clusters))
@@ -148,8 +148,10 @@ def _tree(vectors: np.ndarray) -> np.ndarray:
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
-    distances = np.maximum(1 - vectors @ vectors.T, 0)  # scipy's own take 1.3 s for an hour, this hundredths
-    tree: np.ndarray = linkage(squareform(distances, checks=False), "average")
+    distances = vectors @ vectors.T  # scipy's own take 1.3 s for an hour, this hundredths
+    np.subtract(1, distances, out=distances)
+    distances = squareform(np.maximum(distances, 0, out=distances), checks=False)
+    tree: np.ndarray = linkage(distances, "average")
     return tree
 
 
@@ -178,11 +180,8 @@ def _dissolved(voices: Voices, chosen: np.ndarray, labels: np.ndarray, gone: int
 
 def _bounded(voices: Voices, chosen: np.ndarray, labels: np.ndarray, count: Count) -> np.ndarray:
     """As many clusters as the caller says: the nearest are joined, or the voices are clustered again into so many."""
-    from scipy.cluster.hierarchy import fcluster
-
-    vectors = voices.vectors[chosen]
     if labels.max() + 1 < count.least and 1 < count.least <= len(chosen):
-        return _numbered(fcluster(_tree(vectors), count.least, "maxclust") - 1)
+        return _agglomerated(voices.vectors[chosen], count.least, "maxclust")
     return _joined(voices, chosen, labels, count.most, -1.0)
 
 

@@ -54,7 +54,7 @@ class Heard:
     codes: np.ndarray | None = None
     """(N, CODE) float16, for a second look; see `target`."""
     telephone: bool = False
-    """Whether most pieces of speech have a telephone's band."""
+    """Whether most pieces of speech have a telephone's band, where the embedder has a map for such."""
 
 
 class Listener:
@@ -90,7 +90,7 @@ class Listener:
                     kept.collect(len(kept.waiting) - 1)
                     moved(counter.seconds)
             codes = None if coded is None else coded.codes()
-        voices, telephone = _voices(kept.rows, kept.vectors), 2 * kept.called > len(kept.rows)
+        voices, telephone = _voices(kept.rows, kept.vectors), 2 * kept.by_telephone > len(kept.rows)
         return Heard(counter.seconds, tuple(kept.probabilities), voices, codes, telephone)
 
     def _take(self, windows: Sequence[Segmented], kept: _Kept) -> None:
@@ -105,7 +105,7 @@ class Listener:
                     continue
                 batch.spectrograms += parts
                 batch.counts.append(len(parts))
-                kept.called += all(isinstance(part, Called) for part in parts)
+                kept.by_telephone += isinstance(parts[0], Called)
                 kept.rows.append((len(kept.probabilities) - 1, replace(piece, samples=NOTHING)))
         if batch.spectrograms:
             batch.future = self._submit(batch.spectrograms)
@@ -119,7 +119,7 @@ class _Kept:
     probabilities: list[np.ndarray] = field(default_factory=list)
     rows: list[tuple[int, Piece]] = field(default_factory=list)
     """The window of each piece, and the piece without its samples."""
-    called: int = 0
+    by_telephone: int = 0
     """Pieces of a telephone's band."""
     vectors: list[np.ndarray] = field(default_factory=list)
     waiting: deque[_Batch] = field(default_factory=deque)

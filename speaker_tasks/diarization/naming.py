@@ -29,6 +29,8 @@ TAKEN = "taken"
 NOBODY = "nobody_enrolled"
 TOGETHER_SECONDS = 0.5
 """Two clusters that speak at once for longer than this are two people."""
+CLUSTERS = "clusters"
+"""The source of a judge's thresholds."""
 FOLDER = Path(__file__).parent / "models"
 
 
@@ -78,9 +80,7 @@ def of_clusters(judge: Judge, model: str, *, telephone: bool) -> Judge:
     fitted = None if telephone or judge.source != "model" else _fitted(model)
     if fitted is None:
         return judge
-    return replace(
-        judge, points=fitted.points, calibration=fitted.calibration, margins=fitted.margins, cohort=fitted.cohort
-    )
+    return replace(fitted, source=CLUSTERS, least_speech=judge.least_speech, fixed_margin=judge.fixed_margin)
 
 
 @cache
@@ -92,9 +92,11 @@ def _fitted(model: str) -> Judge | None:
 def name_voices(voices: Sequence[Voice], bank: Bank, judge: Judge, together: np.ndarray) -> list[Name]:
     """Decide on each voice; `together` (S, S) are the seconds in which two of them speak at once.
 
-    The rate of false accepts is the meeting's: each of its voices is tried against each person of the bank.
+    By thresholds of clusters the rate of false accepts is the meeting's: each of its voices is tried against each
+    person of the bank.
     """
-    judged = [_judged(voice, bank, judge, len(voices)) for voice in voices]
+    tried = sum(voice.clean_seconds >= judge.least_speech for voice in voices) if judge.source == CLUSTERS else 1
+    judged = [_judged(voice, bank, judge, tried) for voice in voices]
     wanted: dict[str, list[int]] = {}
     for number, one in enumerate(judged):
         if one.name is not None:
@@ -111,7 +113,7 @@ def name_voices(voices: Sequence[Voice], bank: Bank, judge: Judge, together: np.
     return judged
 
 
-def _judged(voice: Voice, bank: Bank, judge: Judge, voices: int) -> Name:
+def _judged(voice: Voice, bank: Bank, judge: Judge, tried: int) -> Name:
     if not len(bank):
         return Name(None)
     ranked = rank_speakers(bank, voice.vector, CANDIDATES)
@@ -119,7 +121,8 @@ def _judged(voice: Voice, bank: Bank, judge: Judge, voices: int) -> Name:
     people = speakers_of(bank)
     margin = scores[0] - scores[1] if len(scores) > 1 else None
     standings = judge.standings(voice.vector, enrolled_vectors(bank, [name for name, _ in ranked], voice.vector))
-    bar = judge.bar(voice.clean_seconds, people * voices, None, standings[0])
+    bar = judge.bar(voice.clean_seconds, people * max(1, tried), None, standings[0])
+    bar = replace(bar, margin=judge.margin(voice.clean_seconds, people))
     decided = decision.identify(scores[0], margin, voice.clean_seconds, bar)
     read = [standing.of(score) for standing, score in zip(standings, scores, strict=True)]
     likely = judge.posteriors(read, voice.clean_seconds, people)

@@ -49,6 +49,8 @@ CHUNK_STEPS = 1500
 """Steps that are computed at a time: a minute."""
 MOST_PEOPLE = 6
 """In a chunk: as many as in training."""
+WEIGHT = 0.8
+"""Of what the network adds: it is too sure of voices that are alike, as those of one synthesizer."""
 LEAST_LIKELY = 0.05
 SHORT_STEPS = 5
 """Somebody who by the first look never speaks for so long is not looked for."""
@@ -155,7 +157,7 @@ class SecondLook:
             moved(kept.stop * STEP_SECONDS)
         looked = to_frames(added, len(activity))
         for person in range(looked.shape[1]):  # one at a time: of four hours and thirty people each copy has 100 MB
-            looked[:, person] = _likely(odds(activity[:, person]) + looked[:, person])
+            looked[:, person] = _likely(odds(activity[:, person]) + WEIGHT * looked[:, person])
         return looked
 
     def _added(self, codes: np.ndarray, sound: np.ndarray, said: np.ndarray, voices: np.ndarray) -> np.ndarray:

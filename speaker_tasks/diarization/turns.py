@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
@@ -40,7 +40,7 @@ class Smoothing:
 
 
 FIRST_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=1.5)
-SECOND_LOOK = Smoothing(speaks=0.5, gap=0.4, pause=0.8)
+SECOND_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=0.8)
 """Itself, it bridges the pauses within a recording."""
 
 
@@ -115,6 +115,7 @@ def turns_of(activity: np.ndarray, seconds: float, smoothing: Smoothing, *, over
     speaks = activity >= smoothing.speaks
     if not overlap:
         speaks &= np.arange(activity.shape[1]) == activity.argmax(axis=1)[:, None]
+        smoothing = replace(smoothing, gap=0.0)
     anybody = np.append(0, np.cumsum(speaks.any(axis=1)))
     spans = [
         span

@@ -116,14 +116,13 @@ def begin_session() -> Response:
 
 @blueprint.post("/sign-out")
 def end_session() -> Response:
-    """End the session; the browser forgets the meetings' names, which pages do by themselves where there is no TLS."""
+    """End the session, and lead to where the page forgets the meetings' names."""
     guard: Guard = current_app.extensions[GUARD]
     guard.refuse_foreign_pages()
     if token := session_token():
         guard.sessions.close(token)
     response = make_response(redirect(url_for("pages.sign_in", signed_out=1), code=303))
     response.delete_cookie(COOKIE, path=request.script_root or "/")
-    response.headers["Clear-Site-Data"] = '"storage"'
     return response
 
 

@@ -13,7 +13,7 @@ from speaker_tasks.embedding import weights
 from speaker_tasks.errors import NotFound
 from speaker_tasks.scoring.decision import Judge
 from speaker_tasks.scoring.thresholds import OperatingPoints
-from tools.fit_naming import SECONDS, Corpus, Heard, trials_of
+from tools.fit_naming import SECONDS, Corpus, Spoken, trials_of
 
 JUDGE = Judge(OperatingPoints((1.0, 10.0), (0.1, 0.01), ((0.4, 0.5), (0.4, 0.5))))
 APART = np.zeros((4, 4))
@@ -80,8 +80,9 @@ def test_the_shipped_thresholds_of_clusters_are_lower_than_those_of_recordings()
     card = weights.load("campplus").card
     recordings = Judge.of_card(card.details)
     clusters = of_clusters(recordings, card.model_id, telephone=False)
-    for seconds, people in ((4.0, 10), (30.0, 35), (300.0, 300)):
-        asked, of_recordings = (judge.threshold(seconds, people) for judge in (clusters, recordings))
+    for seconds, people in ((4.0, 100), (30.0, 35), (300.0, 300)):
+        of_four = 4 * people  # in a meeting of four each of them is tried against all of the bank
+        asked, of_recordings = clusters.threshold(seconds, of_four), recordings.threshold(seconds, people)
         assert asked is not None, "fit it anew: tools/fit_naming.py"
         assert of_recordings is not None
         assert asked < of_recordings
@@ -98,11 +99,24 @@ def test_clusters_keep_the_settings_and_a_banks_own_thresholds() -> None:
     assert of_clusters(judge, card.model_id, telephone=True) is judge, "strangers are alike there"
 
 
+def test_more_voices_in_a_meeting_raise_what_is_asked_of_each_by_thresholds_of_clusters() -> None:
+    voice, short = Voice(unit(1, 0.1), 20.0), Voice(unit(0, 0, 0, 1), 0.1)
+    for judge, raised in ((JUDGE, False), (replace(JUDGE, source="clusters"), True)):
+        alone, among, beside_little = (
+            name_voices([voice, *others], BANK, judge, APART)[0].threshold
+            for others in ([], [Voice(unit(0, 1), 20.0), Voice(unit(0, 0, 1), 20.0)], [short])
+        )
+        assert alone is not None
+        assert among is not None
+        assert (among > alone) == raised
+        assert beside_little == alone, "too short to be named, and so to be tried"
+
+
 def test_thresholds_are_fitted_on_clusters_of_pieces_that_have_the_seconds() -> None:
     random = np.random.default_rng(0)
     voices = np.eye(40, dtype=np.float32)
     heard = [
-        Heard(str(number), voice + random.normal(0, 0.05, (20, 40)).astype(np.float32), np.full(20, 3.0))
+        Spoken(str(number), voice + random.normal(0, 0.05, (20, 40)).astype(np.float32), np.full(20, 3.0))
         for number, voice in enumerate(voices)
     ]
     corpus = Corpus([str(number) for number in range(40)], voices, voices, heard)

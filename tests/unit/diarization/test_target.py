@@ -224,7 +224,8 @@ def test_it_is_the_network_that_torch_trains():
     rows = (target.paired(frames), near, target.to_steps(sound, 500), said.T, people, np.ones(3, np.float32))
     with torch.no_grad():
         added = network(*(torch.from_numpy(np.ascontiguousarray(one))[None] for one in rows))[0].numpy().T
-    expected = 1 / (1 + np.exp(-target.odds(activity) - target.to_frames(added, len(activity))))
+    added = target.WEIGHT * target.to_frames(added, len(activity))
+    expected = 1 / (1 + np.exp(-target.odds(activity) - added))
     np.testing.assert_allclose(second.look(codes, sound, activity, voices), expected, atol=2e-3)
 
 

@@ -46,6 +46,9 @@ def test_one_at_a_time_has_no_overlap() -> None:
     both[:, 1] *= 0.9
     assert shown(both) == [(0, 1, 6), (1, 4, 9)]
     assert shown(both, overlap=False) == [(0, 1, 6), (1, 6, 9)]
+    between = frames((0, 1, 4), (0, 4.2, 8), (1, 4, 4.2))
+    assert len(turns_of(between, 20, FIRST_LOOK)) == 2, "a short pause is bridged"
+    assert len(turns_of(between, 20, FIRST_LOOK, overlap=False)) == 3
 
 
 def test_exclusive_turns_give_what_overlaps_to_whoever_is_likelier() -> None:

@@ -105,6 +105,8 @@ def refuses(web: Running) -> bool:
         web.connect().close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it was closing
     return False
 
 

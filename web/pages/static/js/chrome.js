@@ -23,5 +23,8 @@ document.getElementById("theme")?.addEventListener("click", () => {
   dispatchEvent(new Event("themechange"));
 });
 
-document.getElementById("sign-out")?.addEventListener("submit", forget);
-if (new URLSearchParams(location.search).has("signed_out")) forget(); // who was quicker than this module
+// Where the sign-out leads: the button may be pressed before this module is there.
+if (new URLSearchParams(location.search).has("signed_out")) {
+  forget();
+  history.replaceState(null, "", location.pathname);
+}
