@@ -40,7 +40,7 @@ class Smoothing:
 
 
 FIRST_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=1.5)
-SECOND_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=0.8)
+SECOND_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=0.8, shortest=0.2)
 """Itself, it bridges the pauses within a recording."""
 
 
