@@ -26,14 +26,14 @@ ARGUMENTS = [
     "--force-color-profile=srgb",
     "--autoplay-policy=no-user-gesture-required",
 ]
-PATIENCE = 60_000
-"""Milliseconds for what a page does, enrolling the demo's voices included, on a machine that is busy."""
+TIMEOUT_MS = 60_000
+"""For what a page does, enrolling the demo's voices included, on a machine that is busy."""
 PHONE = {"width": 375, "height": 720}
 DESKTOP = {"width": 1280, "height": 860}
 ALLOWED_ERRORS = ("Failed to load resource: the server responded with a status of",)
 """What Chromium writes to its console for answers that a test asks for."""
 
-sync_api.expect.set_options(timeout=PATIENCE)
+sync_api.expect.set_options(timeout=TIMEOUT_MS)
 Open = Callable[..., Any]
 
 
@@ -68,7 +68,7 @@ class Visits:
         scheme = "dark" if dark else "light"
         size = PHONE if phone else DESKTOP
         context = self.browser.new_context(locale=language, color_scheme=scheme, viewport=size, **more)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         self.contexts.append(context)
         page = context.new_page()
         page.on("request", self._note)

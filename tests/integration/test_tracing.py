@@ -115,7 +115,10 @@ def test_a_collector_that_never_answers_delays_nobody(fresh: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         web = fresh.web(workers=1, SPEAKER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
+        took = []
         for _ in range(3):
-            assert web.get("/v1/banks").elapsed.total_seconds() < 5, "it waits for ten"
+            took.append(web.get("/v1/banks").elapsed.total_seconds())
             time.sleep(0.1)  # the exporter waits for the collector meanwhile
+        assert min(took) < 1
+        assert max(took) < 5, "it waits for ten"
         assert web.process.stop() == 0

@@ -12,6 +12,7 @@ import pytest
 
 from speaker_tasks.embedding.batcher import Batcher
 from speaker_tasks.errors import Busy
+from tests.integration.stack import wait_for
 
 
 class SlowEmbedder:
@@ -61,13 +62,6 @@ def part(value: float) -> list[np.ndarray]:
     return [np.full((1, 1), value, np.float32)]
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowEmbedder, start) -> None:
     batcher = start(max_batch=4)
     first = batcher.submit(part(0))
@@ -79,7 +73,7 @@ def test_what_waits_together_shares_a_call_and_each_gets_its_own(embedder: SlowE
     assert embedder.calls == [1, 4, 2]
     assert len(embedder.threads) == 1
     assert threading.get_ident() not in embedder.threads
-    eventually(lambda: batcher.metrics().batches == 3)  # counted once the answers are given
+    wait_for("calls to be counted, after their answers", lambda: batcher.metrics().batches == 3, 10)
     figures = batcher.metrics()
     assert (figures.batches, figures.requests, figures.largest_batch, figures.waiting) == (3, 7, 4, 0)
     assert figures.wait_seconds > 0
@@ -148,7 +142,7 @@ def test_a_request_does_not_fail_for_its_neighbour(embedder: SlowEmbedder, start
     with pytest.raises(FloatingPointError, match="broken"):
         bad.result(10)
     assert (good.result(10)[0, 0], other.result(10)[0, 0]) == (1, 2)
-    eventually(lambda: batcher.metrics().failed == 1)
+    wait_for("the failure to be counted", lambda: batcher.metrics().failed == 1, 10)
     assert batcher.submit(part(5)).result(10)[0, 0] == 5
 
 
@@ -158,7 +152,7 @@ def test_a_caller_who_waits_too_long_gets_an_error(embedder: SlowEmbedder, start
         batcher.run(part(1), timeout=1)
     assert batcher.metrics().running_for > 0
     embedder.gate.set()
-    eventually(lambda: batcher.metrics().running_for == 0)
+    wait_for("the end of the call", lambda: batcher.metrics().running_for == 0, 10)
 
 
 def test_a_long_recording_lets_others_in_between(embedder: SlowEmbedder, start) -> None:
@@ -181,7 +175,7 @@ def test_stopping_finishes_what_runs_and_fails_what_waits(embedder: SlowEmbedder
     waiting = batcher.submit(part(1))
     stopper = threading.Thread(target=batcher.stop)
     stopper.start()
-    eventually(lambda: batcher._stopping)
+    wait_for("the stop to begin", lambda: batcher._stopping, 10)
     embedder.gate.set()
     stopper.join(10)
     assert running.result(10)[0, 0] == 0
@@ -204,7 +198,11 @@ class TestTurns:
             asked = []
             for number in range(3):
                 asked.append(pool.submit(batcher.run, part(number)))
-                eventually(lambda: embedder.entered.is_set() and batcher.metrics().waiting == len(asked) - 1)
+                wait_for(
+                    "the others to wait",
+                    lambda: embedder.entered.is_set() and batcher.metrics().waiting == len(asked) - 1,
+                    10,
+                )
             bulk = batcher.submit(part(9), bulk=True)
             embedder.gate.set()
             assert [one.result(10)[0, 0] for one in asked] == [0, 1, 2]
@@ -223,7 +221,7 @@ class TestTurns:
                 batcher.run(part(1), timeout=0.05)
             assert (batcher.metrics().expired, batcher.metrics().waiting) == (1, 0)
             waiting = [pool.submit(batcher.run, part(2)), batcher.submit(part(3), bulk=True)]
-            eventually(lambda: batcher.metrics().waiting == 2)
+            wait_for("two to wait", lambda: batcher.metrics().waiting == 2, 10)
             batcher._turns.extend([batcher._turns[0]])
             with pytest.raises(Busy, match="2 requests wait"):
                 batcher.run(part(4))
@@ -250,7 +248,7 @@ class TestTurns:
             running = pool.submit(batcher.run, part(0))
             assert embedder.entered.wait(10)
             waiting = pool.submit(batcher.run, part(1))
-            eventually(lambda: batcher.metrics().waiting == 1)
+            wait_for("one to wait", lambda: batcher.metrics().waiting == 1, 10)
             batcher.stop()
             with pytest.raises(Busy, match="stopping"):
                 waiting.result(10)
@@ -299,7 +297,7 @@ class TestBulk:
         assert urgent.result(10)[0, 0] == 9
         assert bulk.result(10)[:, 0].tolist() == [1, 2, 3]
         assert order == [1, 9, 2, 3]
-        eventually(lambda: batcher.metrics().requests == 2)
+        wait_for("the requests to be counted", lambda: batcher.metrics().requests == 2, 10)
 
     def test_one_that_fails_after_it_gave_way_says_so(
         self, embedder: SlowEmbedder, start: Callable[..., Batcher], order: list[float]
