@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import tempfile
-import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.odd_recordings import enrol
@@ -25,47 +25,29 @@ from speaker_tasks.sdk.client import SpeakerTasks
 from tools.make_demo_meeting import meeting, write
 
 LOOK_SECONDS = 0.02
-MEMORY_SECONDS = 0.2
 
 
-@dataclass
-class Moves:
-    """When progress moved."""
-
-    moments: list[float] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
-
-    def saw(self, done: int) -> None:
-        """Note what is done, if that is more than before."""
-        if not self.done or done > self.done[-1]:
-            self.done.append(done)
-            self.moments.append(time.monotonic())
-
-    def standstills(self, end: float) -> list[tuple[float, int]]:
-        """Seconds for which it stood still, the longest first, each with what was done then."""
-        ends = [*self.moments[1:], end][: len(self.moments)]
-        gaps = [(later - sooner, done) for sooner, later, done in zip(self.moments, ends, self.done, strict=True)]
-        return sorted(gaps, reverse=True)
+def most_memory(pids: Sequence[int]) -> float:
+    """The most MiB that one of these processes has held since `forget_memory`."""
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    return max(int(found[1]) for text in statuses if (found := re.search(r"VmHWM:\s+(\d+)", text))) / 1024
 
 
-class Memory(threading.Thread):
-    """Watches what the worker holds."""
+def forget_memory(pids: Sequence[int]) -> None:
+    """Have the kernel forget the most that these processes have held."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
-    def __init__(self, stack: ServingStack) -> None:
-        super().__init__(daemon=True)
-        self._stack, self._over = stack, threading.Event()
-        self.most = 0.0
-        """MiB."""
 
-    def run(self) -> None:
-        """Watch until `stop`."""
-        while not self._over.wait(MEMORY_SECONDS):
-            self.most = max(self.most, self._stack.resident()["worker"])
+def standstills(moves: Sequence[tuple[float, int]], end: float) -> list[tuple[float, int]]:
+    """Seconds for which progress stood still, the longest first, each with what was done then.
 
-    def stop(self) -> None:
-        """End, and wait for the end."""
-        self._over.set()
-        self.join()
+    `moves` are moments with what was done from then on.
+    """
+    moments = [*(moment for moment, _ in moves), end]
+    return sorted(
+        ((later - sooner, done) for (sooner, done), later in zip(moves, moments[1:], strict=True)), reverse=True
+    )
 
 
 def main() -> None:
@@ -83,26 +65,24 @@ def main() -> None:
             SpeakerTasks(f"http://{stack.settings.host}:{stack.settings.port}") as client,
         ):
             enrol(client, folder)
-            before, memory, moves = stack.resident()["worker"], Memory(stack), Moves()
-            memory.start()
-            try:
-                began = time.monotonic()
-                sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg")}, bank="demo", wait=0)
-                job = client.call(sent)["job"]["id"]
-                while not (record := stack.client.job(job)).over:
-                    moves.saw(record.done)
-                    time.sleep(LOOK_SECONDS)
-                timeline = client.timeline_of(job)
-                ended = time.monotonic()
-            finally:
-                memory.stop()
+            pids, moves = stack.processes()["worker"], list[tuple[float, int]]()
+            forget_memory(pids)
+            before, began = most_memory(pids), time.monotonic()
+            sent = plain("POST", "/v1/timeline", {"path": str(folder / "long.ogg")}, bank="demo", wait=0)
+            job = client.call(sent)["job"]["id"]
+            while not (record := stack.client.job(job)).over:
+                if not moves or record.done > moves[-1][1]:
+                    moves.append((time.monotonic(), record.done))
+                time.sleep(LOOK_SECONDS)
+            timeline, ended = client.timeline_of(job), time.monotonic()
+            most = most_memory(pids)
     taken = ended - began
     print(f"{timeline.seconds:.0f} s of sound in {taken:.1f} s: {taken / timeline.seconds:.4f} of its length")
     print("of it, ms: " + ", ".join(f"{step} {spent:.0f}" for step, spent in timeline.raw["timings_ms"].items()))
-    still = ", ".join(f"{gap:.2f} s at {done}" for gap, done in moves.standstills(ended)[:3])
-    print(f"progress moved {len(moves.done)} times; it stood still for at most {still}")
+    still = ", ".join(f"{gap:.2f} s at {done}" for gap, done in standstills(moves, ended)[:3])
+    print(f"progress moved {len(moves)} times; it stood still for at most {still}")
     print(f"{len(timeline.turns)} turns of {', '.join(timeline.speakers)}")
-    print(f"the worker held {memory.most:.0f} MiB at most, {before:.0f} before")
+    print(f"the worker held {most:.0f} MiB at most, {before:.0f} before")
 
 
 if __name__ == "__main__":

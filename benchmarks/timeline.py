@@ -39,8 +39,8 @@ from speaker_tasks.diarization.listening import Heard, Listener  # noqa: E402
 from speaker_tasks.diarization.naming import name_voices, of_clusters, present  # noqa: E402
 from speaker_tasks.diarization.people import Options, people_of  # noqa: E402
 from speaker_tasks.diarization.plda import Plda  # noqa: E402
-from speaker_tasks.diarization.segmentation import Segmenter  # noqa: E402
-from speaker_tasks.diarization.target import FOLDER, SecondLook  # noqa: E402
+from speaker_tasks.diarization.segmentation import FOLDER, Segmenter  # noqa: E402
+from speaker_tasks.diarization.target import SecondLook  # noqa: E402
 from speaker_tasks.embedding import audio  # noqa: E402
 from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
 from speaker_tasks.scoring.decision import Judge  # noqa: E402

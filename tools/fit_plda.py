@@ -30,7 +30,8 @@ from scipy import signal
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from speaker_tasks.diarization.plda import FOLDER, Plda  # noqa: E402
+from speaker_tasks.diarization.plda import Plda  # noqa: E402
+from speaker_tasks.diarization.segmentation import FOLDER  # noqa: E402
 from speaker_tasks.embedding.audio import decode, is_silent  # noqa: E402
 from speaker_tasks.embedding.embedder import Embedder  # noqa: E402
 from speaker_tasks.embedding.training.corpus import Clip, read_manifest  # noqa: E402

@@ -227,7 +227,19 @@ def train(given: argparse.Namespace) -> None:
             save_file(network.state_dict(), given.out / "last.safetensors")
     print(f"{step} steps: {tested(network, tests)}", flush=True)
     save_file(network.state_dict(), given.out / "last.safetensors")
-    write(given.out, network, fixed, {"trained on": f"{len(meetings)} made-up meetings", "steps": step})
+    card: dict[str, Any] = {"trained on": f"{len(meetings)} made-up meetings", "steps": step}
+    if given.start is not None:
+        card["started from"] = card_of(given.start)
+    write(given.out, network, fixed, card)
+
+
+def card_of(path: Path) -> dict[str, Any] | None:
+    """What weights were trained on, if they say so."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        found: dict[str, Any] | None = json.loads((file.metadata() or {}).get("card", "null"))
+    return found
 
 
 def write(folder: Path, network: Any, fixed: dict[str, np.ndarray], card: dict[str, Any]) -> None:

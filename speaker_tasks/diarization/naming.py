@@ -20,6 +20,7 @@ import numpy as np
 from banks.bank import Bank
 from banks.editing import known_label, select
 from banks.ranking import enrolled_vectors, rank_speakers, speakers_of
+from speaker_tasks.diarization.segmentation import FOLDER
 from speaker_tasks.scoring import decision
 from speaker_tasks.scoring.decision import Bar, Decision, Judge
 
@@ -31,7 +32,6 @@ TOGETHER_SECONDS = 0.5
 """Two clusters that speak at once for longer than this are two people."""
 CLUSTERS = "clusters"
 """The source of a judge's thresholds."""
-FOLDER = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,8 @@ def name_voices(voices: Sequence[Voice], bank: Bank, judge: Judge, together: np.
     By thresholds of clusters the rate of false accepts is the meeting's: each of its voices is tried against each
     person of the bank.
     """
-    tried = sum(voice.clean_seconds >= judge.least_speech for voice in voices) if judge.source == CLUSTERS else 1
+    able = sum(voice.clean_seconds >= judge.least_speech for voice in voices)
+    tried = max(1, able) if judge.source == CLUSTERS else 1
     judged = [_judged(voice, bank, judge, tried) for voice in voices]
     wanted: dict[str, list[int]] = {}
     for number, one in enumerate(judged):
@@ -121,8 +122,7 @@ def _judged(voice: Voice, bank: Bank, judge: Judge, tried: int) -> Name:
     people = speakers_of(bank)
     margin = scores[0] - scores[1] if len(scores) > 1 else None
     standings = judge.standings(voice.vector, enrolled_vectors(bank, [name for name, _ in ranked], voice.vector))
-    bar = judge.bar(voice.clean_seconds, people * max(1, tried), None, standings[0])
-    bar = replace(bar, margin=judge.margin(voice.clean_seconds, people))
+    bar = judge.bar(voice.clean_seconds, people, None, standings[0], voices=tried)
     decided = decision.identify(scores[0], margin, voice.clean_seconds, bar)
     read = [standing.of(score) for standing, score in zip(standings, scores, strict=True)]
     likely = judge.posteriors(read, voice.clean_seconds, people)

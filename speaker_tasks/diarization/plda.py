@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-FOLDER = Path(__file__).parent / "models"
+from speaker_tasks.diarization.segmentation import FOLDER
+
 LEAST_VARIANCE = 1e-8
 TELEPHONE_SHARE = 0.5
 """A recording is by telephone if its vectors are moved by this share of what a telephone moves them. Single clips of

@@ -21,6 +21,7 @@ FILE = "segmentation-3.0"
 NAME = "pyannote segmentation-3.0, fine-tuned"
 """As timelines call it."""
 FOLDER = Path(__file__).parent / "models"
+"""Of all networks and tables of this room."""
 WINDOW_SECONDS = 10
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
 STEP_SECONDS = 5

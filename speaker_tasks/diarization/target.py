@@ -9,12 +9,11 @@ gave, and at what the others do meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from speaker_tasks.diarization.segmentation import CLASSES, FIRST_SAMPLE, FRAME_SAMPLES, FRAMES
+from speaker_tasks.diarization.segmentation import CLASSES, FIRST_SAMPLE, FOLDER, FRAME_SAMPLES, FRAMES
 from speaker_tasks.diarization.turns import frame_of_window, trust
 from speaker_tasks.embedding.audio import SAMPLE_RATE
 
@@ -54,7 +53,6 @@ WEIGHT = 0.8
 LEAST_LIKELY = 0.05
 SHORT_STEPS = 5
 """Somebody who by the first look never speaks for so long is not looked for."""
-FOLDER = Path(__file__).parent / "models"
 
 
 def sound_of(probabilities: Sequence[np.ndarray]) -> np.ndarray:

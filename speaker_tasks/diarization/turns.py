@@ -41,7 +41,7 @@ class Smoothing:
 
 FIRST_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=1.5)
 SECOND_LOOK = Smoothing(speaks=0.45, gap=0.25, pause=0.8, shortest=0.2)
-"""Itself, it bridges the pauses within a recording."""
+"""Its pauses are shorter: the second look bridges most of them by itself."""
 
 
 @dataclass(frozen=True)

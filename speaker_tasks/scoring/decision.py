@@ -53,7 +53,7 @@ class Judge:
     points: OperatingPoints | None = None
     calibration: Calibration | None = None
     source: str = "none"
-    """`model`, `bank` or `none`."""
+    """`model`, `bank`, `clusters` (a model's, of a recording's voices) or `none`."""
     margins: OperatingPoints | None = None
     """How far another enrolled speaker is ahead of the right one, by rate."""
     least_speech: float = LEAST_SPEECH_SECONDS
@@ -116,13 +116,23 @@ class Judge:
         """How the cosines between a voice (D,) and enrolled vectors (K, D) are read."""
         return [PLAIN] * len(enrolled) if self.cohort is None else self.cohort.standings(voice, enrolled)
 
-    def bar(self, seconds: float, speakers: int, override: float | None = None, standing: Standing = PLAIN) -> Bar:
+    def bar(
+        self,
+        seconds: float,
+        speakers: int,
+        override: float | None = None,
+        standing: Standing = PLAIN,
+        *,
+        voices: int = 1,
+    ) -> Bar:
         """What is asked of a recording with `seconds` of speech in a bank; `override` is a threshold of the caller's.
 
-        `standing` is how the best speaker's cosine is read; the thresholds are cosines.
+        `standing` is how the best speaker's cosine is read; the thresholds are cosines. The rate of false accepts is
+        that of `voices` together, each of which is tried against each speaker.
         """
-        threshold = self.threshold(seconds, speakers, standing) if override is None else override
-        near = 0.0 if threshold is None else self.near(threshold, seconds, speakers, standing)
+        trials = speakers * voices
+        threshold = self.threshold(seconds, trials, standing) if override is None else override
+        near = 0.0 if threshold is None else self.near(threshold, seconds, trials, standing)
         return Bar(threshold, near, self.margin(seconds, speakers), self.least_speech)
 
     def margin(self, seconds: float, speakers: int) -> float:

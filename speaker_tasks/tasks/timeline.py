@@ -133,7 +133,7 @@ class Work:
         with timings.step("hear"), self._source() as (source, digest):
             self.context.jobs.set_total(self.job, round(seconds_claimed(source) if isinstance(source, Path) else 0))
             blocks = decoded_first(self._blocks(source, reading))
-            moved = _Moved(context, self.job)
+            moved = _Moved(self)
             heard = self._listener(second).hear(meter.over(blocks), lambda seconds: moved(seconds * hearing))
         if heard.seconds < sound.MIN_SECONDS:
             raise UnusableAudio(
@@ -198,13 +198,14 @@ class Work:
 
     def _submit(self, spectrograms: Sequence[np.ndarray]) -> Future[np.ndarray]:
         try:
-            return self.context.submit_bulk(spectrograms, self._check_wanted)
+            return self.context.submit_bulk(spectrograms, self.check_wanted)
         except Busy:
             raise Unavailable("the network is busy with others") from None
 
-    def _check_wanted(self) -> None:
+    def check_wanted(self) -> None:
+        """Raise when the worker is about to end, and when the job is over."""
         if self.context.leaving.is_set():
-            raise Unavailable("the network is busy with others")
+            raise Unavailable("the worker ends; another one begins anew")
         if self._is_over():
             raise Over
 
@@ -245,19 +246,16 @@ class Work:
 class _Moved:
     """Reports a job's progress, and stops the work when the job is canceled or the worker stops."""
 
-    def __init__(self, context: WorkerContext, job_id: str) -> None:
-        self._context, self._job = context, job_id
-        self._looked = float("-inf")
+    def __init__(self, work: Work) -> None:
+        self._work, self._looked = work, float("-inf")
 
     def __call__(self, seconds: float) -> None:
-        if self._context.leaving.is_set():
-            raise Unavailable("the worker ends; another one begins anew")
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        context = self._work.context
+        if not context.leaving.is_set() and time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        if self._context.jobs.state(self._job) not in ("queued", "running"):
-            raise Over
-        self._context.jobs.advance(self._job, int(seconds))
+        self._work.check_wanted()
+        context.jobs.advance(self._work.job, int(seconds))
 
 
 _loading = threading.Lock()
